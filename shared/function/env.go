@@ -1,0 +1,136 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Env is what the functions of one process share: clock, logger, settings, and
+// everything that is opened once and used by several (connection pools, the
+// limiter, the recorder of usage events).
+//
+// Shared things are kept by key in a registry instead of in typed fields: so a
+// process links and opens only what its own functions ask for, and this package
+// stays free of SDK types. The adapter package "open" has the typed getters.
+type Env struct {
+	Now    func() time.Time         // the clock; UTC
+	Log    *slog.Logger             // structured, never given a secret
+	Getenv func(name string) string // settings, as the process got them
+	// Fatal is called when the process must not go on (another process has taken
+	// over its database). The host drains and exits; it may be called repeatedly.
+	Fatal func(err error)
+
+	mu     sync.Mutex
+	opened map[string]*shared
+	order  []*shared
+	closed bool
+}
+
+type shared struct {
+	key   string
+	once  sync.Once
+	value any
+	err   error
+	close Closer
+}
+
+// Closer ends a shared thing: it flushes what is pending and frees what is held,
+// within the context's deadline.
+type Closer func(ctx context.Context) error
+
+// ErrClosed is returned for things asked of an Env that was closed.
+var ErrClosed = errors.New("environment is closed")
+
+// Shared returns what stands under key, calling open for the first caller only;
+// others wait for it. An error is not kept: the next caller tries again. The
+// Closer may be nil. A key always holds one type.
+func Shared[T any](ctx context.Context, env *Env, key string, open func(context.Context) (T, Closer, error)) (T, error) {
+	var zero T
+	slot, err := env.slot(key)
+	if err != nil {
+		return zero, err
+	}
+	slot.once.Do(func() {
+		var v T
+		v, slot.close, slot.err = open(ctx)
+		slot.value = v
+		if slot.err == nil {
+			slot.err = env.keep(ctx, slot)
+		}
+	})
+	if slot.err != nil {
+		env.forget(slot)
+		return zero, fmt.Errorf("open %s: %w", key, slot.err)
+	}
+	v, ok := slot.value.(T)
+	if !ok {
+		return zero, fmt.Errorf("open %s: holds %T, asked for %T", key, slot.value, zero)
+	}
+	return v, nil
+}
+
+func (e *Env) slot(key string) (*shared, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	if e.opened == nil {
+		e.opened = map[string]*shared{}
+	}
+	s, ok := e.opened[key]
+	if !ok {
+		s = &shared{key: key}
+		e.opened[key] = s
+	}
+	return s, nil
+}
+
+// keep notes the order in which things came up. What comes up after the Env was
+// closed is closed at once.
+func (e *Env) keep(ctx context.Context, s *shared) error {
+	e.mu.Lock()
+	closed := e.closed
+	if !closed {
+		e.order = append(e.order, s)
+	}
+	e.mu.Unlock()
+	if !closed {
+		return nil
+	}
+	if s.close != nil {
+		return errors.Join(ErrClosed, s.close(ctx))
+	}
+	return ErrClosed
+}
+
+func (e *Env) forget(s *shared) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.opened[s.key] == s {
+		delete(e.opened, s.key)
+	}
+}
+
+// Close closes what was opened, the last first, and returns all their errors.
+// It is safe to call twice.
+func (e *Env) Close(ctx context.Context) error {
+	e.mu.Lock()
+	order := e.order
+	e.order, e.closed = nil, true
+	e.mu.Unlock()
+	var errs []error
+	for i := len(order) - 1; i >= 0; i-- {
+		if order[i].close == nil {
+			continue
+		}
+		if err := order[i].close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", order[i].key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
