@@ -143,8 +143,7 @@ func (e *Error) Status() int { return meaningOf(e.Code).status }
 // From returns err as an *Error: itself when it is or wraps one, else an
 // internal error that hides its text from the caller.
 func From(err error) *Error {
-	var f *Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Error](err); ok {
 		return f
 	}
 	return &Error{Code: Internal, Err: err}

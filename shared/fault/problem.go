@@ -2,6 +2,7 @@ package fault
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"net/http"
 	"strconv"
@@ -41,6 +42,8 @@ type OpenAIError struct {
 
 // Document renders an error for a request. With openAI it carries the SDKs'
 // error object too.
+//
+//nolint:revive // flag-parameter: openAI is the route's own DataPlane, one member more, not a mode
 func (e *Error) Document(requestID, instance string, openAI bool) Problem {
 	m := meaningOf(e.Code)
 	p := Problem{
@@ -74,9 +77,7 @@ func seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
 // extension can't replace a standard member.
 func (p Problem) MarshalJSON() ([]byte, error) {
 	out := map[string]any{}
-	for k, v := range p.Members {
-		out[k] = v
-	}
+	maps.Copy(out, p.Members)
 	out["type"], out["title"], out["status"], out["code"] = p.Type, p.Title, p.Status, p.Code
 	if p.Detail != "" {
 		out["detail"] = p.Detail

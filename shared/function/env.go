@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -124,12 +125,12 @@ func (e *Env) Close(ctx context.Context) error {
 	e.order, e.closed = nil, true
 	e.mu.Unlock()
 	var errs []error
-	for i := len(order) - 1; i >= 0; i-- {
-		if order[i].close == nil {
+	for _, o := range slices.Backward(order) {
+		if o.close == nil {
 			continue
 		}
-		if err := order[i].close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", order[i].key, err))
+		if err := o.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", o.key, err))
 		}
 	}
 	return errors.Join(errs...)

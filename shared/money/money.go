@@ -86,10 +86,10 @@ func ParseNano(s string) (Nano, error) {
 func ParseCount(s string) (int64, error) {
 	whole, frac, _ := strings.Cut(s, ".")
 	if strings.Trim(frac, "0") != "" {
-		return 0, fmt.Errorf("%q: %w", s, ErrScale)
+		return 0, fmt.Errorf("%q: %w", clip(s), ErrScale)
 	}
 	if strings.HasSuffix(s, ".") {
-		return 0, fmt.Errorf("%q: %w", s, ErrDecimal)
+		return 0, fmt.Errorf("%q: %w", clip(s), ErrDecimal)
 	}
 	return parse(whole, 0)
 }
@@ -145,7 +145,7 @@ func (n Nano) String() string { return format(int64(n), nanoDecimals, 2) }
 
 func format(v int64, decimals, least int) string {
 	sign := ""
-	u := uint64(v)
+	u := uint64(v) //nolint:gosec // two's complement: negated below, it is the magnitude, of MinInt64 too
 	if v < 0 {
 		sign, u = "-", -u
 	}

@@ -1,0 +1,62 @@
+// Package migrations owns the database schemas: one folder of goose migrations a
+// service, applied in order, each schema with a version table of its own.
+//
+// It stands apart from the adapter that queries the schemas, so that no function
+// links the migration tool.
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx", which goose works on
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+//go:embed router/*.sql accounts/*.sql analytics/*.sql
+var files embed.FS
+
+// Services lists the schemas in the order in which they are migrated.
+func Services() []function.Service {
+	return []function.Service{function.Accounts, function.Router, function.Analytics}
+}
+
+// Run brings the schema of one service up to date and returns how many
+// migrations it applied. Processes that run it at once wait for each other. The
+// URL's user owns the schema; it must be allowed to create roles.
+func Run(ctx context.Context, databaseURL string, service function.Service) (applied int, err error) {
+	db, err := sql.Open("pgx", databaseURL)
+	if err != nil {
+		return 0, fmt.Errorf("open database: %w", err)
+	}
+	defer func() { _ = db.Close() }()
+	schema := pgx.Identifier{string(service)}.Sanitize()
+	if _, err := db.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema); err != nil {
+		return 0, fmt.Errorf("create schema %s: %w", service, err)
+	}
+	sub, err := fs.Sub(files, string(service))
+	if err != nil {
+		return 0, fmt.Errorf("read migrations of %s: %w", service, err)
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return 0, fmt.Errorf("make migration lock: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, sub,
+		goose.WithTableName(string(service)+".schema_version"), goose.WithSessionLocker(locker))
+	if err != nil {
+		return 0, fmt.Errorf("read migrations of %s: %w", service, err)
+	}
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return len(results), fmt.Errorf("migrate %s: %w", service, err)
+	}
+	return len(results), nil
+}

@@ -1,0 +1,154 @@
+package apikey
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aiaas/aiaas/shared/authz"
+	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/fresh"
+	"github.com/aiaas/aiaas/shared/tenant"
+)
+
+// Record is all that the data plane needs to know of a key, its project and its
+// organisation.
+type Record struct {
+	KeyID     string
+	OrgID     string
+	ProjectID string
+	Scopes    []authz.Scope
+	Models    []string  // nil: every model that the organisation may use
+	ExpiresAt time.Time // zero: never
+	Revoked   bool
+	OrgStatus tenant.Status
+	Currency  string
+	TimeZone  *time.Location
+	PriceBook string
+	Key       tenant.Limits
+	Project   tenant.Limits
+	Org       tenant.Limits
+}
+
+// Usable reports whether the key may be used at a moment.
+func (r *Record) Usable(now time.Time) bool {
+	return !r.Revoked && r.OrgStatus.Serves() && (r.ExpiresAt.IsZero() || now.Before(r.ExpiresAt))
+}
+
+// Principal is the caller that the key stands for.
+func (r *Record) Principal() authz.Principal {
+	return authz.Principal{OrgID: r.OrgID, ProjectID: r.ProjectID, KeyID: r.KeyID, Scopes: r.Scopes}
+}
+
+// AllowsModel reports whether the key may use a model.
+func (r *Record) AllowsModel(model string) bool {
+	return r.Models == nil || slices.Contains(r.Models, model)
+}
+
+// Finder reads a key's record by hash, from the primary. An unknown hash is
+// fault.NotFound; any other error means that the answer is not known.
+type Finder interface {
+	FindKey(ctx context.Context, h Hash) (*Record, error)
+}
+
+// Versions tells the configuration version of the process and of organisations.
+// A mutation bumps its organisation before it answers.
+type Versions interface {
+	Latest() uint64            // the newest version of any organisation
+	Version(org string) uint64 // the newest version of this one
+}
+
+// Resolver finds the record of a key on every request. Records die a second after
+// their read started, or at once when their organisation's version moved on.
+type Resolver struct {
+	cache    *fresh.Cache[Hash, *Record]
+	versions Versions
+	now      func() time.Time
+}
+
+// lookupTimeout bounds one look-up of a key.
+const lookupTimeout = 5 * time.Second
+
+// NewResolver makes a resolver over finder.
+func NewResolver(finder Finder, versions Versions, now func() time.Time) *Resolver {
+	return &Resolver{
+		cache:    fresh.New(finder.FindKey, versions.Latest, now, lookupTimeout),
+		versions: versions, now: now,
+	}
+}
+
+// Resolved is a record with the configuration version it is at least as new as.
+type Resolved struct {
+	*Record
+	Version uint64
+}
+
+// Resolve returns the record of a usable key; Unauthenticated for every other
+// text, Unavailable when it can't be known.
+func (r *Resolver) Resolve(ctx context.Context, text string) (Resolved, error) {
+	secret, err := Parse(text)
+	if err != nil {
+		return Resolved{}, err
+	}
+	return r.byHash(ctx, secret.Hash())
+}
+
+func (r *Resolver) byHash(ctx context.Context, h Hash) (Resolved, error) {
+	v, err := r.cache.Get(ctx, h, 0)
+	if err == nil {
+		if least := r.versions.Version(v.V.OrgID); v.Version < least {
+			v, err = r.cache.Get(ctx, h, least)
+		}
+	}
+	switch {
+	case fault.Is(err, fault.NotFound):
+		r.cache.Forget(h)
+		return Resolved{}, ErrUnauthenticated()
+	case err != nil:
+		return Resolved{}, fault.Wrap(fault.Unavailable, "look up key", err).After(time.Second)
+	case !v.V.Usable(r.now()):
+		return Resolved{}, ErrUnauthenticated()
+	}
+	return Resolved{Record: v.V, Version: v.Version}, nil
+}
+
+// FromRequest takes the key's text from X-API-Key or Authorization: Bearer. Two
+// different keys are an invalid request, a key in the URL too: it would end up
+// in logs on the way.
+func FromRequest(r *http.Request) (string, error) {
+	if r.URL.RawQuery != "" && strings.Contains(r.URL.RawQuery, "aiaas_") {
+		return "", fault.New(fault.Invalid, "An API key must not stand in the URL. Revoke it if it is real: URLs end up in logs.")
+	}
+	text := ""
+	for _, v := range r.Header["X-Api-Key"] {
+		if err := take(&text, strings.TrimSpace(v)); err != nil {
+			return "", err
+		}
+	}
+	for _, v := range r.Header["Authorization"] {
+		scheme, key, _ := strings.Cut(v, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return "", ErrUnauthenticated()
+		}
+		if err := take(&text, strings.TrimSpace(key)); err != nil {
+			return "", err
+		}
+	}
+	if text == "" || len(text) > MaxLen {
+		return "", ErrUnauthenticated()
+	}
+	return text, nil
+}
+
+func take(have *string, next string) error {
+	if next == "" {
+		return ErrUnauthenticated()
+	}
+	if *have != "" && *have != next {
+		return fault.New(fault.Invalid, "The request carries two different API keys.")
+	}
+	*have = next
+	return nil
+}
