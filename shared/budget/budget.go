@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/money"
+	"github.com/aiaas/aiaas/shared/pricing"
 )
 
 // Unit is what a budget counts.
@@ -160,6 +162,8 @@ func (b Budget) check() error {
 		return fault.New(fault.Unprocessable, "the action is \"monitor\", \"warn\" or \"block\"").At("action")
 	case b.Amount < 0:
 		return fault.New(fault.Unprocessable, "the amount can't be negative").At("amount")
+	case len(b.Scope.Model) > 200:
+		return fault.New(fault.Unprocessable, "there is no model with so long an id").At("scope.model")
 	case len(b.Thresholds) > 20:
 		return fault.New(fault.Unprocessable, "at most 20 thresholds").At("thresholds")
 	}
@@ -174,4 +178,18 @@ func (b Budget) check() error {
 		}
 	}
 	return nil
+}
+
+// Amount is what a request of this cost and these tokens takes from a budget of
+// the unit.
+func (u Unit) Amount(cost money.Nano, tokens pricing.Usage) int64 {
+	switch u {
+	case Money:
+		return int64(cost)
+	case Tokens:
+		return tokens.Tokens()
+	case Requests:
+		return 1
+	}
+	return 0
 }

@@ -34,9 +34,12 @@ type Holds interface {
 	Held(org, budgetID string, windowStart time.Time) int64
 }
 
-// Zones tells an organisation's currency and time zone.
-type Zones interface {
+// Organizations tells what budgets must know of an organisation.
+type Organizations interface {
 	OrgZone(ctx context.Context, org string) (currency string, zone *time.Location, err error)
+	// CheckScope is NotFound unless the scope's project and key, where it names
+	// them, are the organisation's.
+	CheckScope(ctx context.Context, org string, s Scope) error
 }
 
 // Bumper moves an organisation's configuration version on, as in package apikey.
@@ -47,7 +50,7 @@ type Bumper interface {
 // Service creates and lists budgets.
 type Service struct {
 	Store Store
-	Zones Zones
+	Orgs  Organizations
 	Holds Holds
 	Bump  Bumper
 	Now   func() time.Time
@@ -68,7 +71,7 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewBudget) (S
 	if err := p.Require(authz.BudgetsWrite); err != nil {
 		return State{}, err
 	}
-	currency, zone, err := s.Zones.OrgZone(ctx, p.OrgID)
+	currency, zone, err := s.Orgs.OrgZone(ctx, p.OrgID)
 	if err != nil {
 		return State{}, err
 	}
@@ -83,6 +86,9 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewBudget) (S
 		return State{}, err
 	}
 	if b.Amount, err = ParseAmount(n.Unit, n.Amount); err != nil {
+		return State{}, err
+	}
+	if err := s.Orgs.CheckScope(ctx, p.OrgID, b.Scope); err != nil {
 		return State{}, err
 	}
 	rec := audit.New(ctx, p, b.CreatedAt, "budget.create", b.ID, map[string]any{

@@ -49,6 +49,7 @@ func TestTotalRefusesWhatDoesNotFit(t *testing.T) {
 		{"a negative price", []money.Item{{Tokens: 1, Price: -1}}},
 		{"one nano too many", []money.Item{{Tokens: math.MaxInt64, Price: 1000}, {Tokens: 1, Price: 1000}}},
 		{"rounded up past the end", []money.Item{{Tokens: math.MaxInt64, Price: 1000}, {Tokens: 1, Price: 500}}},
+		{"a quotient just past 64 bits", []money.Item{{Tokens: 1000 << 32, Price: 1 << 32}}},
 		{"a quotient past 64 bits", []money.Item{most}},
 		{"a sum past 128 bits", []money.Item{most, most, most, most, most}},
 	} {

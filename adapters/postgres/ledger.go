@@ -1,0 +1,411 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/aiaas/aiaas/shared/admission"
+	"github.com/aiaas/aiaas/shared/budget"
+	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/usage"
+)
+
+// Ledger books usage events. It works under RoleMetering.
+type Ledger struct {
+	db *DB
+}
+
+var _ usage.Ledger = (*Ledger)(nil)
+
+// NewLedger returns the ledger in db.
+func NewLedger(db *DB) *Ledger { return &Ledger{db: db} }
+
+// Pending returns events that wait in the inbox, the oldest first.
+func (l *Ledger) Pending(ctx context.Context, most int) ([]usage.Recorded, error) {
+	rows, err := l.db.pool.Query(ctx, `SELECT org_id, event_id, body FROM analytics.inbox ORDER BY recorded_at LIMIT $1`, most)
+	if err != nil {
+		return nil, translate(err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[usage.Recorded])
+	return out, translate(err)
+}
+
+// Book books a batch in one transaction.
+func (l *Ledger) Book(ctx context.Context, events []*usage.Event) (usage.Booking, error) {
+	var out usage.Booking
+	err := l.db.Do(ctx, func(tx pgx.Tx) error {
+		fresh, budgets, err := book(ctx, tx, events)
+		if err != nil {
+			return err
+		}
+		out.Fresh = len(fresh)
+		out.Windows, err = settle(ctx, tx, charges(events, fresh, budgets))
+		return err
+	})
+	return out, err
+}
+
+// book takes the events out of the inbox, writes usage, ledger and roll-up
+// deltas, and returns which events were not booked before, and the budgets that
+// are counted without holds. Locking the accounting rows keeps periods from
+// closing, and budgets from being seeded, under our hands.
+func book(ctx context.Context, tx pgx.Tx, events []*usage.Event) (map[eventKey]bool, []budget.Budget, error) {
+	cols := columns(events)
+	fresh := map[eventKey]bool{}
+	var budgets []budget.Budget
+	b := &pgx.Batch{}
+	b.Queue(`INSERT INTO analytics.accounting (org_id) SELECT DISTINCT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING`, cols.orgs)
+	b.Queue(`SELECT 1 FROM analytics.accounting WHERE org_id = ANY($1) ORDER BY org_id FOR SHARE`, cols.orgs)
+	b.Queue(`DELETE FROM analytics.inbox i USING unnest($1::text[], $2::text[]) AS e(org_id, event_id)
+		WHERE i.org_id = e.org_id AND i.event_id = e.event_id`, cols.orgs, cols.ids)
+	b.Queue(bookSQL, cols.args()...).Query(func(rows pgx.Rows) error {
+		var k eventKey
+		_, err := pgx.ForEachRow(rows, []any{&k.org, &k.id}, func() error { fresh[k] = true; return nil })
+		return err //nolint:wrapcheck // wrapped below
+	})
+	b.Queue(`SELECT budget_id, org_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''), unit, period, time_zone, created_at
+		FROM analytics.budgets WHERE org_id = ANY($1) AND action <> 'block'`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
+		budgets, err = pgx.CollectRows(rows, scanCounted)
+		return err
+	})
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, nil, fmt.Errorf("book events: %w", err)
+	}
+	return fresh, budgets, nil
+}
+
+// bookSQL writes usage rows, and from the rows that were really inserted the
+// ledger and the deltas. An event of a closed month is billed in the open one.
+const bookSQL = `
+WITH e AS (
+  SELECT u.*, greatest(u.period, a.open_period) AS accounting_period
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::boolean[], $11::text[], $12::boolean[], $13::bigint[], $14::bigint[], $15::bigint[],
+                $16::bigint[], $17::text[], $18::date[], $19::bigint[], $20::bigint[], $21::jsonb[])
+      AS u(org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id,
+           endpoint, streamed, outcome, estimated, input_tokens, cached_input_tokens, output_tokens,
+           cost_nano, currency, period, ttft_us, duration_us, raw_usage)
+    JOIN analytics.accounting a ON a.org_id = u.org_id
+), fresh AS (
+  INSERT INTO analytics.usage_events (
+    org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id, endpoint, streamed, outcome,
+    estimated, input_tokens, cached_input_tokens, output_tokens, cost_nano, currency, accounting_period, ttft_us, duration_us, raw_usage)
+  SELECT org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id, endpoint, streamed, outcome,
+    estimated, input_tokens, cached_input_tokens, output_tokens, cost_nano, currency, accounting_period, ttft_us, duration_us, raw_usage
+  FROM e
+  ON CONFLICT DO NOTHING
+  RETURNING org_id, event_id, admitted_at, project_id, api_key_id, model, price_id, input_tokens, cached_input_tokens,
+    output_tokens, cost_nano, currency, accounting_period
+), ledger AS (
+  INSERT INTO analytics.ledger_entries (
+    org_id, event_id, kind, admitted_at, accounting_period, project_id, api_key_id, model, price_id, requests,
+    input_tokens, cached_input_tokens, output_tokens, amount_nano, currency)
+  SELECT org_id, event_id, 'usage', admitted_at, accounting_period, project_id, api_key_id, model, price_id, 1,
+    input_tokens, cached_input_tokens, output_tokens, cost_nano, currency
+  FROM fresh
+), deltas AS (
+  INSERT INTO analytics.usage_deltas (
+    org_id, minute, accounting_period, project_id, api_key_id, model, currency, requests,
+    input_tokens, cached_input_tokens, output_tokens, cost_nano)
+  SELECT org_id, date_trunc('minute', admitted_at, 'UTC'), accounting_period, project_id, api_key_id, model, currency, count(*),
+    sum(input_tokens), sum(cached_input_tokens), sum(output_tokens), sum(cost_nano)
+  FROM fresh GROUP BY 1, 2, 3, 4, 5, 6, 7
+)
+SELECT org_id, event_id FROM fresh`
+
+type eventKey struct{ org, id string }
+
+// eventColumns are the events as arrays, for unnest: COPY is refused under
+// row-level security.
+type eventColumns struct {
+	orgs, ids, projects, keys, models, backends, prices, endpoints, outcomes, currencies []string
+	admitted, periods                                                                    []time.Time
+	streamed, estimated                                                                  []bool
+	input, cached, output, cost, ttft, duration                                          []int64
+	raw                                                                                  []*string
+}
+
+func columns(events []*usage.Event) *eventColumns {
+	c := &eventColumns{}
+	for _, e := range events {
+		period, _ := time.Parse(time.DateOnly, e.Period) // Decode has checked it
+		var raw *string
+		if len(e.Raw) > 0 {
+			s := string(e.Raw)
+			raw = &s
+		}
+		c.orgs, c.ids, c.admitted = append(c.orgs, e.OrgID), append(c.ids, e.ID), append(c.admitted, e.AdmittedAt)
+		c.projects, c.keys, c.models = append(c.projects, e.ProjectID), append(c.keys, e.KeyID), append(c.models, e.Model)
+		c.backends, c.prices = append(c.backends, e.BackendID), append(c.prices, e.PriceID)
+		c.endpoints, c.streamed = append(c.endpoints, e.Endpoint), append(c.streamed, e.Streamed)
+		c.outcomes, c.estimated = append(c.outcomes, string(e.Outcome)), append(c.estimated, e.Estimated)
+		c.input, c.cached, c.output = append(c.input, e.Input), append(c.cached, e.Cached), append(c.output, e.Output)
+		c.cost, c.currencies = append(c.cost, int64(e.Cost)), append(c.currencies, e.Currency)
+		c.periods, c.ttft = append(c.periods, period), append(c.ttft, e.TTFTMicros)
+		c.duration, c.raw = append(c.duration, e.DurationMicros), append(c.raw, raw)
+	}
+	return c
+}
+
+func (c *eventColumns) args() []any {
+	return []any{
+		c.orgs, c.ids, c.admitted, c.projects, c.keys, c.models, c.backends, c.prices, c.endpoints, c.streamed,
+		c.outcomes, c.estimated, c.input, c.cached, c.output, c.cost, c.currencies, c.periods, c.ttft, c.duration, c.raw,
+	}
+}
+
+func scanCounted(row pgx.CollectableRow) (budget.Budget, error) {
+	var b budget.Budget
+	var zone string
+	err := row.Scan(&b.ID, &b.OrgID, &b.Scope.ProjectID, &b.Scope.APIKeyID, &b.Scope.Model, &b.Unit, &b.Period, &zone, &b.CreatedAt)
+	if err != nil {
+		return b, err //nolint:wrapcheck // pgx wraps it
+	}
+	b.TimeZone, err = time.LoadLocation(zone)
+	return b, err //nolint:wrapcheck // names the zone
+}
+
+// charge is what a batch adds to one window of one budget.
+type charge struct {
+	org, budget string
+	start, end  time.Time
+	amount      int64
+}
+
+// charges sums what the fresh events add, sorted by organisation, budget and
+// window: the order in which everyone locks. Events name the blocking budgets
+// they were held on; the others are found by what they cover.
+func charges(events []*usage.Event, fresh map[eventKey]bool, counted []budget.Budget) []charge {
+	type key struct {
+		org, budget string
+		start       int64
+	}
+	sums := map[key]*charge{}
+	add := func(org, id string, w budget.Window, amount int64) {
+		k := key{org, id, w.Start.UnixMicro()}
+		c, ok := sums[k]
+		if !ok {
+			c = &charge{org: org, budget: id, start: w.Start, end: w.End}
+			sums[k] = c
+		}
+		c.amount += amount
+	}
+	for _, e := range events {
+		k := eventKey{e.OrgID, e.ID}
+		isFresh := fresh[k]
+		delete(fresh, k) // the batch may name an event twice
+		held := map[string]bool{}
+		for _, h := range e.Holds {
+			held[h.Budget] = true
+			amount := h.Amount
+			if !isFresh {
+				amount = 0 // named all the same, so that its state is returned
+			}
+			add(e.OrgID, h.Budget, budget.Window{Start: h.Start, End: h.End}, amount)
+		}
+		for _, b := range counted {
+			if isFresh && !held[b.ID] && b.OrgID == e.OrgID && b.Scope.Covers(e.ProjectID, e.KeyID, e.Model) {
+				add(e.OrgID, b.ID, b.WindowAt(e.AdmittedAt), b.Unit.Amount(e.Cost, e.Tokens()))
+			}
+		}
+	}
+	out := make([]charge, 0, len(sums))
+	for _, c := range sums {
+		out = append(out, *c)
+	}
+	slices.SortFunc(out, func(a, b charge) int {
+		return cmpOr(strings.Compare(a.org, b.org), strings.Compare(a.budget, b.budget), a.start.Compare(b.start))
+	})
+	return out
+}
+
+func cmpOr(values ...int) int {
+	for _, v := range values {
+		if v != 0 {
+			return v
+		}
+	}
+	return 0
+}
+
+// settle adds the charges to their windows, in order, and returns the new sums.
+// A window that no grant has made is made here; granted follows spent where the
+// budget does not block, and where a replayed event was never granted.
+func settle(ctx context.Context, tx pgx.Tx, charges []charge) (map[string][]admission.Spent, error) {
+	out := map[string][]admission.Spent{}
+	if len(charges) == 0 {
+		return out, nil
+	}
+	b := &pgx.Batch{}
+	for _, c := range charges {
+		b.Queue(settleSQL, c.org, c.budget, c.start, c.end, c.amount).Query(func(rows pgx.Rows) error {
+			var s admission.Spent
+			var org string
+			_, err := pgx.ForEachRow(rows, []any{&org, &s.Budget, &s.Start, &s.Spent, &s.Seq}, func() error {
+				out[org] = append(out[org], s)
+				return nil
+			})
+			return err //nolint:wrapcheck // wrapped below
+		})
+	}
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, fmt.Errorf("settle budgets: %w", err)
+	}
+	return out, nil
+}
+
+const settleSQL = `
+INSERT INTO analytics.budget_windows AS w (org_id, budget_id, window_start, window_end, spent, granted)
+VALUES ($1, $2, $3, $4, $5, $5)
+ON CONFLICT (org_id, budget_id, window_start) DO UPDATE
+   SET spent = w.spent + excluded.spent, granted = greatest(w.granted, w.spent + excluded.spent), seq = w.seq + 1
+RETURNING org_id, budget_id, window_start, spent, seq`
+
+// Bury moves events to the dead letters.
+func (l *Ledger) Bury(ctx context.Context, events []usage.Recorded, reason string) error {
+	return l.db.Do(ctx, func(tx pgx.Tx) error {
+		for _, e := range events {
+			_, err := tx.Exec(ctx, `INSERT INTO analytics.dead_letters (org_id, event_id, body, error) VALUES ($1, $2, $3, $4)
+				ON CONFLICT DO NOTHING`, e.OrgID, e.ID, e.Body, reason)
+			if err != nil {
+				return fmt.Errorf("write dead letter: %w", err)
+			}
+			if _, err := tx.Exec(ctx, `DELETE FROM analytics.inbox WHERE org_id = $1 AND event_id = $2`, e.OrgID, e.ID); err != nil {
+				return fmt.Errorf("take from inbox: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// foldLock is the advisory lock that makes one folder of many.
+const foldLock = 0x61696161730001
+
+// Fold merges deltas into the minutes. Only one process folds at a time; the
+// others have nothing to do.
+func (l *Ledger) Fold(ctx context.Context) (int, error) {
+	folded := 0
+	err := l.db.Do(ctx, func(tx pgx.Tx) error {
+		var mine bool
+		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(foldLock)).Scan(&mine); err != nil || !mine {
+			return err
+		}
+		return tx.QueryRow(ctx, foldSQL).Scan(&folded)
+	})
+	return folded, err
+}
+
+const foldSQL = `
+WITH moved AS (DELETE FROM analytics.usage_deltas RETURNING *),
+merged AS (
+  INSERT INTO analytics.usage_minutes AS m (
+    org_id, minute, accounting_period, project_id, api_key_id, model, currency, requests,
+    input_tokens, cached_input_tokens, output_tokens, cost_nano)
+  SELECT org_id, minute, accounting_period, project_id, api_key_id, model, currency, sum(requests),
+    sum(input_tokens), sum(cached_input_tokens), sum(output_tokens), sum(cost_nano)
+  FROM moved GROUP BY 1, 2, 3, 4, 5, 6, 7
+  ON CONFLICT (org_id, minute, accounting_period, project_id, api_key_id, model, currency) DO UPDATE SET
+    requests = m.requests + excluded.requests, input_tokens = m.input_tokens + excluded.input_tokens,
+    cached_input_tokens = m.cached_input_tokens + excluded.cached_input_tokens,
+    output_tokens = m.output_tokens + excluded.output_tokens, cost_nano = m.cost_nano + excluded.cost_nano)
+SELECT count(*) FROM moved`
+
+// TakeOver begins a new epoch: from here on no older process can record or be
+// granted anything. It waits for what they are committing at the moment.
+func (l *Ledger) TakeOver(ctx context.Context) (epoch int64, err error) {
+	err = l.db.pool.QueryRow(ctx, `UPDATE analytics.epoch SET epoch = epoch + 1 RETURNING epoch`).Scan(&epoch)
+	return epoch, translate(err)
+}
+
+// Reclaim takes back what was granted to the processes before this epoch and not
+// spent. It must run after the inbox was drained, and before the first grant of
+// this epoch. ErrFenced: a newer process has taken over meanwhile.
+func (l *Ledger) Reclaim(ctx context.Context, epoch int64) error {
+	return l.db.Do(ctx, func(tx pgx.Tx) error {
+		var current int64
+		if err := tx.QueryRow(ctx, `SELECT epoch FROM analytics.epoch FOR SHARE`).Scan(&current); err != nil {
+			return fmt.Errorf("read epoch: %w", err)
+		}
+		if current != epoch {
+			return fault.Wrap(fault.Conflict, "reclaim grants", usage.ErrFenced)
+		}
+		_, err := tx.Exec(ctx, `UPDATE analytics.budget_windows SET granted = spent, seq = seq + 1
+			WHERE (org_id, budget_id, window_start) IN (
+				SELECT org_id, budget_id, window_start FROM analytics.budget_windows WHERE granted <> spent
+				ORDER BY org_id, budget_id, window_start FOR UPDATE)`)
+		if err != nil {
+			return fmt.Errorf("reclaim grants: %w", err)
+		}
+		return nil
+	})
+}
+
+// EnsurePartitions makes the monthly partitions around a moment.
+func (l *Ledger) EnsurePartitions(ctx context.Context, at time.Time) error {
+	_, err := l.db.pool.Exec(ctx, `SELECT analytics.ensure_partitions($1::date, 4)`, at)
+	return translate(err)
+}
+
+// Inbox records events and grants budgets for the data plane. It works under
+// RoleGateway, through functions only.
+type Inbox struct {
+	db    *DB
+	epoch *int64 // nil where limits are shared: such processes don't fence each other
+}
+
+// NewInbox returns the inbox for a process of the given epoch.
+func NewInbox(db *DB, epoch *int64) *Inbox { return &Inbox{db: db, epoch: epoch} }
+
+var (
+	_ usage.Sink        = (*Inbox)(nil)
+	_ admission.Granter = (*Inbox)(nil)
+)
+
+// Record makes events durable.
+func (i *Inbox) Record(ctx context.Context, events []usage.Recorded) error {
+	orgs, ids, bodies := make([]string, len(events)), make([]string, len(events)), make([][]byte, len(events))
+	for n, e := range events {
+		orgs[n], ids[n], bodies[n] = e.OrgID, e.ID, e.Body
+	}
+	_, err := i.db.pool.Exec(ctx, `SELECT analytics.record($1, $2, $3, $4)`, i.epoch, orgs, ids, bodies)
+	return fenced(err)
+}
+
+// Grant raises what is handed out of budgets.
+func (i *Inbox) Grant(ctx context.Context, org string, lacks []admission.Lack) ([]admission.Grant, error) {
+	ids, short := make([]string, len(lacks)), make([]int64, len(lacks))
+	starts, ends := make([]time.Time, len(lacks)), make([]time.Time, len(lacks))
+	for n, l := range lacks {
+		ids[n], starts[n], ends[n], short[n] = l.Budget, l.Start, l.End, l.Amount
+	}
+	rows, err := i.db.pool.Query(ctx, `SELECT budget_id, window_start, limit_amount, granted, spent, seq
+		FROM analytics.grant_budgets($1, $2, $3, $4, $5, $6)`, i.epoch, org, ids, starts, ends, short)
+	if err != nil {
+		return nil, fenced(err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[admission.Grant])
+	return out, fenced(err)
+}
+
+// Blocking returns the budgets of an organisation that admission must hold.
+func (i *Inbox) Blocking(ctx context.Context, org string) ([]budget.Budget, error) {
+	rows, err := i.db.pool.Query(ctx, `SELECT budget_id, $1::text, coalesce(project_id, ''), coalesce(api_key_id, ''),
+		coalesce(model, ''), unit, period, time_zone, created_at FROM analytics.blocking_budgets($1)`, org)
+	if err != nil {
+		return nil, translate(err)
+	}
+	out, err := pgx.CollectRows(rows, scanCounted)
+	return out, translate(err)
+}
+
+func fenced(err error) error {
+	if sqlState(err) == stateFenced {
+		return fmt.Errorf("%w: %w", usage.ErrFenced, err)
+	}
+	return translate(err)
+}
