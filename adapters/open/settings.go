@@ -1,0 +1,97 @@
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// Settings are all settings of the platform, read once from the environment.
+type Settings struct {
+	Addr          string        `env:"AIAAS_ADDR" envDefault:"127.0.0.1:8080" doc:"address that serve listens on"`
+	DataDir       string        `env:"AIAAS_DATA_DIR" envDefault:".aiaas" doc:"folder for the embedded database, credentials.json and local files"`
+	DatabaseURL   string        `env:"DATABASE_URL" doc:"PostgreSQL; without it, serve starts one of its own in the data folder"`
+	RouterURL     string        `env:"ROUTER_DATABASE_URL" doc:"PostgreSQL of the service router, where it is not DATABASE_URL"`
+	AccountsURL   string        `env:"ACCOUNTS_DATABASE_URL" doc:"PostgreSQL of the service accounts, where it is not DATABASE_URL"`
+	AnalyticsURL  string        `env:"ANALYTICS_DATABASE_URL" doc:"PostgreSQL of the service analytics, where it is not DATABASE_URL"`
+	DatabaseConns int32         `env:"AIAAS_DATABASE_CONNS" envDefault:"8" doc:"most connections of one pool; each process has up to one pool a role"`
+	Backends      string        `env:"AIAAS_BACKENDS" doc:"YAML file of models and backends to add at the start"`
+	SecretKey     string        `env:"AIAAS_SECRET_KEY" doc:"32 bytes in base64 that encrypt backends' credentials; without it, a key file in the data folder"`
+	MaxBody       int64         `env:"AIAAS_MAX_BODY_BYTES" envDefault:"65536" doc:"largest request body, in bytes"`
+	UpstreamIdle  time.Duration `env:"AIAAS_UPSTREAM_IDLE_TIMEOUT" envDefault:"2m" doc:"longest silence of a backend, before its first byte and between two"`
+	Grace         time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long running requests may finish after SIGTERM"`
+	RedisURL      string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`
+	QueueURL      string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in PostgreSQL"`
+}
+
+// Setting describes one setting, for help.
+type Setting struct{ Name, Default, Doc string }
+
+// Describe lists all settings, as they stand in the code.
+func Describe() []Setting {
+	t := reflect.TypeFor[Settings]()
+	out := make([]Setting, 0, t.NumField())
+	for f := range t.Fields() {
+		out = append(out, Setting{Name: f.Tag.Get("env"), Default: f.Tag.Get("envDefault"), Doc: f.Tag.Get("doc")})
+	}
+	return out
+}
+
+// Load returns the settings of a process, read on first use.
+func Load(ctx context.Context, e *function.Env) (Settings, error) {
+	return function.Shared(ctx, e, "settings", func(context.Context) (Settings, function.Closer, error) {
+		s, err := parseSettings(e.Getenv)
+		return s, nil, err
+	})
+}
+
+func parseSettings(getenv func(string) string) (Settings, error) {
+	values := map[string]string{}
+	for _, d := range Describe() {
+		if v := getenv(d.Name); v != "" {
+			values[d.Name] = v
+		}
+	}
+	s, err := env.ParseAsWithOptions[Settings](env.Options{Environment: values})
+	if err != nil {
+		return s, fmt.Errorf("read settings: %w", err)
+	}
+	return s, s.check()
+}
+
+func (s Settings) check() error {
+	switch {
+	case s.RedisURL != "":
+		return errors.New("REDIS_URL is set, but this version keeps limits in memory: unset it, and run one serving process")
+	case s.QueueURL != "" && !strings.HasPrefix(s.QueueURL, "postgres"):
+		return errors.New("QUEUE_URL is set, but this version queues in PostgreSQL only: unset it")
+	case s.MaxBody < 1024 || s.MaxBody > 64<<20:
+		return errors.New("AIAAS_MAX_BODY_BYTES must be between 1024 and 67108864")
+	case s.DatabaseConns < 2:
+		return errors.New("AIAAS_DATABASE_CONNS must be at least 2")
+	case s.UpstreamIdle < time.Second:
+		return errors.New("AIAAS_UPSTREAM_IDLE_TIMEOUT must be at least 1s")
+	}
+	return nil
+}
+
+// URL is the database of a service.
+func (s Settings) URL(service function.Service) (string, error) {
+	own := map[function.Service]string{
+		function.Router: s.RouterURL, function.Accounts: s.AccountsURL, function.Analytics: s.AnalyticsURL,
+	}[service]
+	if own == "" {
+		own = s.DatabaseURL
+	}
+	if own == "" {
+		return "", errors.New("DATABASE_URL is not set")
+	}
+	return own, nil
+}

@@ -1,0 +1,122 @@
+// Package secrets encrypts what the platform must be able to read again, such as
+// the credentials of backends: AES-256-GCM under one key, each value bound to the
+// host that it may be sent to, so that a row copied to another address opens
+// nothing.
+package secrets
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/aiaas/aiaas/shared/model"
+)
+
+// KeySize is the length of a key in bytes.
+const KeySize = 32
+
+const prefix = "v1:" // names form and algorithm, for the day there is another
+
+// Box seals and opens. The zero value is not usable.
+type Box struct {
+	aead   cipher.AEAD
+	getenv func(string) string
+}
+
+var _ model.Sealer = (*Box)(nil)
+
+// New makes a box with a key of KeySize bytes. getenv looks up credentials that
+// are kept in the environment.
+func New(key []byte, getenv func(string) string) (*Box, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil || len(key) != KeySize {
+		return nil, fmt.Errorf("secret key must have %d bytes", KeySize)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("make cipher: %w", err)
+	}
+	return &Box{aead: aead, getenv: getenv}, nil
+}
+
+// DecodeKey reads a key in base64.
+func DecodeKey(text string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil || len(key) != KeySize {
+		return nil, fmt.Errorf("secret key must be %d bytes in base64", KeySize)
+	}
+	return key, nil
+}
+
+// KeyFile reads the key in a file, which only its owner can read; where there is
+// none yet it makes one.
+func KeyFile(path string) ([]byte, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's own setting
+	if err == nil {
+		return DecodeKey(string(text))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read secret key: %w", err)
+	}
+	key := make([]byte, KeySize)
+	_, _ = rand.Read(key)                                          // never fails: it ends the process instead
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the database's own user must pass through
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // as above
+	if err != nil {
+		return nil, fmt.Errorf("write secret key: %w", err)
+	}
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, fmt.Errorf("write secret key: %w", err)
+	}
+	return key, nil
+}
+
+// Seal encrypts a credential for a host.
+func (b *Box) Seal(plain, host string) (string, error) {
+	nonce := make([]byte, b.aead.NonceSize())
+	_, _ = rand.Read(nonce) // never fails: it ends the process instead
+	return prefix + base64.RawStdEncoding.EncodeToString(b.aead.Seal(nonce, nonce, []byte(plain), []byte(host))), nil
+}
+
+// errSealed says no more, so that it can't be an oracle.
+var errSealed = errors.New("sealed value can't be opened for this host")
+
+// Credential returns a backend's credential in the clear, for its own host only.
+// A variable that is not set is an error: calling without a credential would be
+// somebody else's 401.
+func (b *Box) Credential(be model.Backend) (string, error) {
+	if be.Credential == "" {
+		return "", nil
+	}
+	if name, ok := be.Credential.EnvName(); ok {
+		if v := b.getenv(name); v != "" {
+			return v, nil
+		}
+		return "", fmt.Errorf("credential of backend %s: %s is not set", be.ID, name)
+	}
+	host, err := model.Host(be.BaseURL)
+	if err != nil {
+		return "", fmt.Errorf("address of backend %s: %w", be.ID, err)
+	}
+	text, ok := strings.CutPrefix(string(be.Credential), prefix)
+	raw, err := base64.RawStdEncoding.DecodeString(text)
+	if !ok || err != nil || len(raw) < b.aead.NonceSize() {
+		return "", errSealed
+	}
+	n := b.aead.NonceSize()
+	plain, err := b.aead.Open(nil, raw[:n], raw[n:], []byte(host))
+	if err != nil {
+		return "", errSealed
+	}
+	return string(plain), nil
+}
