@@ -39,7 +39,7 @@ func (r *Record) Usable(now time.Time) bool {
 
 // Principal is the caller that the key stands for.
 func (r *Record) Principal() authz.Principal {
-	return authz.Principal{OrgID: r.OrgID, ProjectID: r.ProjectID, KeyID: r.KeyID, Scopes: r.Scopes}
+	return authz.Principal{OrgID: r.OrgID, ProjectID: r.ProjectID, KeyID: r.KeyID, Scopes: r.Scopes, Models: r.Models}
 }
 
 // AllowsModel reports whether the key may use a model.

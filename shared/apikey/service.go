@@ -2,7 +2,9 @@ package apikey
 
 import (
 	"context"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
@@ -115,9 +117,14 @@ func (n *NewKey) check(p authz.Principal, now time.Time) error {
 	if n.Environment == "" {
 		n.Environment = Production
 	}
+	if n.Models == nil {
+		n.Models = p.Models
+	}
 	switch {
 	case n.Name == "" || len(n.Name) > 200:
 		return fault.New(fault.Unprocessable, "a key needs a name of at most 200 bytes").At("name")
+	case strings.ContainsFunc(n.Name, unicode.IsControl):
+		return fault.New(fault.Unprocessable, "a name has no control characters").At("name")
 	case n.Environment != Production && n.Environment != Development:
 		return fault.New(fault.Unprocessable, "the environment is \"production\" or \"development\"").At("environment")
 	case len(n.Scopes) == 0:
@@ -130,10 +137,33 @@ func (n *NewKey) check(p authz.Principal, now time.Time) error {
 			return fault.New(fault.Unprocessable, "there is no scope %q", clip(string(s))).At("scopes")
 		}
 	}
+	if err := checkModels(n.Models); err != nil {
+		return err
+	}
+	if !p.CoversModels(n.Models) {
+		return fault.New(fault.Forbidden, "a key can't use more models than the key that creates it").At("models")
+	}
 	if !p.Covers(n.Scopes) {
 		return fault.New(fault.Forbidden, "a key can't grant more than the key that creates it").At("scopes")
 	}
 	return n.Limits.check()
+}
+
+const (
+	maxModels  = 200 // that a key can be restricted to
+	maxModelID = 200 // bytes
+)
+
+func checkModels(models []string) error {
+	if len(models) > maxModels {
+		return fault.New(fault.Unprocessable, "a key names at most %d models", maxModels).At("models")
+	}
+	for _, m := range models {
+		if m == "" || len(m) > maxModelID {
+			return fault.New(fault.Unprocessable, "there is no model %q", clip(m)).At("models")
+		}
+	}
+	return nil
 }
 
 func (l OwnLimits) check() error {

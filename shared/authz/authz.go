@@ -57,6 +57,7 @@ type Principal struct {
 	ProjectID string // "" where the key is not bound to a project
 	KeyID     string
 	Scopes    []Scope
+	Models    []string // the only models it may use; nil: all of the organisation's
 }
 
 // Actor names the principal in audit records.
@@ -77,6 +78,23 @@ func (p Principal) Require(s Scope) error {
 		return fault.New(fault.Forbidden, "this key does not grant %q", string(s)).With("scope", string(s))
 	}
 	return nil
+}
+
+// CoversModels reports whether the principal may use every model in want, where
+// nil wants all of the organisation's.
+func (p Principal) CoversModels(want []string) bool {
+	if p.Models == nil {
+		return true
+	}
+	if want == nil {
+		return false
+	}
+	for _, m := range want {
+		if !slices.Contains(p.Models, m) {
+			return false
+		}
+	}
+	return true
 }
 
 // Covers reports whether every scope in want was granted: a key never hands out

@@ -1,0 +1,156 @@
+// Package openai calls backends that speak OpenAI's protocol: OpenAI itself, vLLM
+// and most others.
+//
+// A backend's credential goes to its own host only, redirects are not followed,
+// and addresses that are nobody's model (link-local ones, such as cloud metadata
+// services, multicast and the unspecified address) are refused when they are
+// dialled, whatever name led to them. Private and loopback addresses are fine:
+// that is where an operator's own models run.
+package openai
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/aiaas/aiaas/shared/model"
+)
+
+const (
+	dialTimeout = 5 * time.Second
+	idleConn    = 90 * time.Second
+	maxIdle     = 4096 // connections kept to one backend: as many as requests may run
+	ioBuffer    = 8 << 10
+)
+
+// Credentials opens a backend's credential; "" where it has none.
+type Credentials interface {
+	Credential(b model.Backend) (string, error)
+}
+
+// Client calls backends. It is safe for concurrent use.
+type Client struct {
+	transport   *http.Transport
+	credentials Credentials
+	targets     sync.Map // targetKey → *target
+}
+
+// targetKey identifies all that a target is made from, so that a changed backend
+// gets a new one.
+type targetKey struct {
+	backend, baseURL, path string
+	credential             model.Credential
+}
+
+type target struct {
+	url  *url.URL
+	auth []string
+}
+
+// New makes a client. dial connects to addresses that need no network, such as a
+// built-in model; it may be nil and returns nil, nil for all others.
+func New(c Credentials, dial func(ctx context.Context, address string) (net.Conn, error)) *Client {
+	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: allowed}
+	return &Client{
+		credentials: c,
+		transport: &http.Transport{
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if dial != nil {
+					if conn, err := dial(ctx, address); conn != nil || err != nil {
+						return conn, err
+					}
+				}
+				return d.DialContext(ctx, network, address)
+			},
+			ForceAttemptHTTP2:   true,
+			TLSHandshakeTimeout: dialTimeout,
+			DisableCompression:  true,
+			MaxIdleConnsPerHost: maxIdle,
+			IdleConnTimeout:     idleConn,
+			ReadBufferSize:      ioBuffer,
+			WriteBufferSize:     ioBuffer,
+		},
+	}
+}
+
+// errAddress is the refusal of an address at dial time.
+var errAddress = errors.New("no backend may have this address")
+
+// allowed is called with the address that is really dialled, after names were
+// resolved: so a name can't lead around it.
+func allowed(_, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("dial %s: %w", address, errAddress)
+	}
+	ip := ap.Addr().Unmap()
+	if ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() {
+		return fmt.Errorf("dial %s: %w", address, errAddress)
+	}
+	return nil
+}
+
+// Call posts a request to a backend and returns its answer once the headers are
+// there. The caller closes the body.
+func (c *Client) Call(ctx context.Context, b model.Backend, path, requestID string, body []byte) (*http.Response, error) {
+	t, err := c.target(b, path)
+	if err != nil {
+		return nil, err
+	}
+	req := (&http.Request{
+		Method: http.MethodPost, URL: t.url, Host: t.url.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{
+			"Content-Type": {"application/json"},
+			"Accept":       {"application/json, text/event-stream"},
+			"User-Agent":   {"aiaas"},
+			"X-Request-Id": {requestID},
+		},
+		ContentLength: int64(len(body)),
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		// With GetBody the transport repeats a request that hit a connection which
+		// the backend had just closed, if nothing of it was sent.
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}).WithContext(ctx)
+	if t.auth != nil {
+		req.Header["Authorization"] = t.auth
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("post to %s: %w", t.url.Host, err)
+	}
+	return resp, nil
+}
+
+func (c *Client) target(b model.Backend, path string) (*target, error) {
+	k := targetKey{b.ID, b.BaseURL, path, b.Credential}
+	if t, ok := c.targets.Load(k); ok {
+		return t.(*target), nil //nolint:errcheck,forcetypeassert // the map holds nothing else
+	}
+	u, err := url.Parse(b.BaseURL + path)
+	if err != nil {
+		return nil, fmt.Errorf("address of backend %s: %w", b.ID, err)
+	}
+	secret, err := c.credentials.Credential(b)
+	if err != nil {
+		return nil, fmt.Errorf("credential: %w", err)
+	}
+	t := &target{url: u}
+	if secret != "" {
+		t.auth = []string{"Bearer " + secret}
+	}
+	c.targets.Store(k, t)
+	return t, nil
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }

@@ -1,0 +1,36 @@
+// Package wire builds the function budgets from what its process shares.
+package wire
+
+import (
+	"context"
+
+	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/functions/budgets"
+	"github.com/aiaas/aiaas/shared/budget"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// Wire is the function's [function.Wire].
+func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
+	db, err := open.DB(ctx, env, function.Analytics, postgres.RoleAnalytics)
+	if err != nil {
+		return function.Function{}, err
+	}
+	accounts, err := open.DB(ctx, env, function.Accounts, postgres.RoleAccounts)
+	if err != nil {
+		return function.Function{}, err
+	}
+	limiter, err := open.Limiter(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	resolver, err := open.Resolver(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	svc := &budget.Service{
+		Store: postgres.NewBudgets(db), Orgs: postgres.NewKeys(accounts), Holds: limiter, Bump: limiter, Now: env.Now,
+	}
+	return function.Function{HTTP: budgets.New(svc, resolver, env.Log), Ready: db.Ping}, nil
+}

@@ -1,0 +1,35 @@
+// Package functions lists the platform's functions. It is imported by the command,
+// which mounts them all, and by the generators; a Lambda bootstrap imports its own
+// function alone.
+package functions
+
+import (
+	"github.com/aiaas/aiaas/functions/analytics"
+	analyticswire "github.com/aiaas/aiaas/functions/analytics/wire"
+	"github.com/aiaas/aiaas/functions/budgets"
+	budgetswire "github.com/aiaas/aiaas/functions/budgets/wire"
+	"github.com/aiaas/aiaas/functions/inference"
+	inferencewire "github.com/aiaas/aiaas/functions/inference/wire"
+	"github.com/aiaas/aiaas/functions/keys"
+	keyswire "github.com/aiaas/aiaas/functions/keys/wire"
+	"github.com/aiaas/aiaas/functions/metering"
+	meteringwire "github.com/aiaas/aiaas/functions/metering/wire"
+	"github.com/aiaas/aiaas/functions/models"
+	modelswire "github.com/aiaas/aiaas/functions/models/wire"
+	"github.com/aiaas/aiaas/functions/operations"
+	operationswire "github.com/aiaas/aiaas/functions/operations/wire"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// Catalogue returns all functions.
+func Catalogue() []function.Entry {
+	return []function.Entry{
+		{Spec: inference.Spec(), Wire: inferencewire.Wire},
+		{Spec: models.Spec(), Wire: modelswire.Wire},
+		{Spec: keys.Spec(), Wire: keyswire.Wire},
+		{Spec: budgets.Spec(), Wire: budgetswire.Wire},
+		{Spec: metering.Spec(), Wire: meteringwire.Wire},
+		{Spec: analytics.Spec(), Wire: analyticswire.Wire},
+		{Spec: operations.Spec(), Wire: operationswire.Wire},
+	}
+}

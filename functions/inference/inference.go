@@ -1,0 +1,226 @@
+// Package inference is the data plane: chat completions and the list of models,
+// in OpenAI's protocol.
+//
+// It only reads requests and writes answers; what happens between stands in
+// shared/relay.
+package inference
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/aiaas/aiaas/shared/apikey"
+	"github.com/aiaas/aiaas/shared/authz"
+	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/model"
+	"github.com/aiaas/aiaas/shared/relay"
+)
+
+// Spec describes the function.
+func Spec() function.Spec {
+	chat := function.Route{
+		Method: http.MethodPost, Tag: "Inference", Scope: string(authz.Inference), Stream: true, DataPlane: true,
+		Summary:     "Create a chat completion",
+		Description: "OpenAI's chat completions. With `\"stream\": true` the answer is a stream of server-sent events that ends with `data: [DONE]`.",
+	}
+	inference, openai := chat, chat
+	inference.Path, inference.OperationID = "/v1/inference", "createInference"
+	openai.Path, openai.OperationID = "/v1/chat/completions", "createChatCompletion"
+	return function.Spec{
+		Name: "inference", Service: function.Router, Summary: "Serves models to API keys",
+		Routes: []function.Route{
+			inference, openai,
+			{
+				Method: http.MethodGet, Path: "/v1/models", OperationID: "listModels", Tag: "Inference", DataPlane: true,
+				Scope: string(authz.ModelsRead), Summary: "List the models that the key may use",
+			},
+			{
+				Method: http.MethodGet, Path: "/v1/models/{id...}", OperationID: "getModel", Tag: "Inference", DataPlane: true,
+				Scope: string(authz.ModelsRead), Summary: "Describe one model",
+			},
+		},
+		MemoryMiB: 256, Timeout: 15 * time.Minute,
+	}
+}
+
+// Config is what the function is made from.
+type Config struct {
+	Gateway   *relay.Gateway
+	Keys      relay.Keys
+	Catalogue relay.Catalogue
+	MaxBody   int64 // bytes of a request
+	Log       *slog.Logger
+}
+
+// New makes the function's handler.
+func New(c Config) http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range Spec().Routes {
+		switch r.OperationID {
+		case "createInference", "createChatCompletion":
+			mux.Handle(r.Pattern(), c.handle(c.chat))
+		case "listModels":
+			mux.Handle(r.Pattern(), c.handle(c.listModels))
+		case "getModel":
+			mux.Handle(r.Pattern(), c.handle(c.getModel))
+		}
+	}
+	return mux
+}
+
+type handler func(w http.ResponseWriter, r *http.Request, requestID, key string) error
+
+// handle is the one way in: request id, key, error form.
+func (c Config) handle(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requestID := id.New(id.Request)
+		header := w.Header()
+		header["X-Request-Id"] = []string{requestID}
+		header["X-Content-Type-Options"] = []string{"nosniff"}
+		defer c.recovered(w, r, requestID)
+		key, err := apikey.FromRequest(r)
+		if err == nil {
+			err = h(w, r, requestID, key)
+		}
+		if err != nil {
+			c.fail(w, r, requestID, err)
+		}
+	})
+}
+
+func (c Config) fail(w http.ResponseWriter, r *http.Request, requestID string, err error) {
+	if f := fault.From(err); f.Status() >= http.StatusInternalServerError && !errors.Is(err, relay.ErrClientGone) {
+		c.Log.ErrorContext(r.Context(), "request failed", "request_id", requestID, "path", r.Pattern, "error", err)
+	}
+	if errors.Is(err, relay.ErrClientGone) || errors.Is(err, relay.ErrTold) {
+		return
+	}
+	fault.Write(w, r, requestID, err, true)
+}
+
+// recovered turns a panic into an error answer, where none has begun, and into a
+// broken connection where one has.
+func (c Config) recovered(w http.ResponseWriter, r *http.Request, requestID string) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler { //nolint:errorlint // a sentinel that is panicked with as it is
+		c.Log.ErrorContext(r.Context(), "handler panicked", "request_id", requestID, "panic", p, "stack", string(debug.Stack()))
+	}
+	if w.Header().Get("Content-Type") != "" {
+		panic(http.ErrAbortHandler)
+	}
+	fault.Write(w, r, requestID, fault.New(fault.Internal, ""), true)
+}
+
+func (c Config) chat(w http.ResponseWriter, r *http.Request, requestID, key string) error {
+	return c.Gateway.Chat(w, r, relay.Request{
+		ID: requestID, Key: key, Endpoint: r.URL.Path,
+		Body: func() ([]byte, error) { return readBody(w, r, c.MaxBody) },
+	})
+}
+
+// readBody reads a JSON body whole, at most so many bytes.
+func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	if t := r.Header.Get("Content-Type"); t != "" && t != "application/json" {
+		if kind, _, err := mime.ParseMediaType(t); err != nil || kind != "application/json" {
+			return nil, fault.New(fault.MediaType, "send the body as application/json")
+		}
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return nil, fault.New(fault.MediaType, "send the body without a content encoding")
+	}
+	tooLarge := fault.New(fault.TooLarge, "the body may have %d bytes", most)
+	if r.ContentLength > most {
+		return nil, tooLarge
+	}
+	var buf bytes.Buffer
+	if r.ContentLength > 0 {
+		buf.Grow(int(r.ContentLength) + bytes.MinRead) // no copy on the way to EOF
+	}
+	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, most)); err != nil {
+		var over *http.MaxBytesError
+		if errors.As(err, &over) {
+			return nil, tooLarge
+		}
+		return nil, &fault.Error{Code: fault.Invalid, Detail: "the body could not be read", Err: err}
+	}
+	return buf.Bytes(), nil
+}
+
+type modelObject struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+func object(m *model.Model) modelObject {
+	return modelObject{ID: m.ID, Object: "model", Created: m.CreatedAt.Unix(), OwnedBy: m.OwnedBy}
+}
+
+// visible resolves the key and the catalogue; keys that may call models may also
+// list them.
+func (c Config) visible(r *http.Request, key string) (*apikey.Record, *model.Snapshot, error) {
+	k, err := c.Keys.Resolve(r.Context(), key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p := k.Principal(); !p.Has(authz.Inference) {
+		if err := p.Require(authz.ModelsRead); err != nil {
+			return nil, nil, err
+		}
+	}
+	s, err := c.Catalogue.Snapshot(r.Context())
+	return k.Record, s, err
+}
+
+func (c Config) listModels(w http.ResponseWriter, r *http.Request, _, key string) error {
+	k, s, err := c.visible(r, key)
+	if err != nil {
+		return err
+	}
+	list := []modelObject{}
+	for _, name := range s.IDs() {
+		if m, ok := s.Get(name); ok && k.AllowsModel(name) {
+			list = append(list, object(m))
+		}
+	}
+	return writeJSON(w, map[string]any{"object": "list", "data": list})
+}
+
+func (c Config) getModel(w http.ResponseWriter, r *http.Request, _, key string) error {
+	k, s, err := c.visible(r, key)
+	if err != nil {
+		return err
+	}
+	name := r.PathValue("id")
+	m, ok := s.Get(name)
+	if !ok || !k.AllowsModel(name) {
+		return relay.ErrNoModel(name)
+	}
+	return writeJSON(w, object(m))
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fault.Wrap(fault.Internal, "encode answer", err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	_, _ = w.Write(body) // the client may have left
+	return nil
+}

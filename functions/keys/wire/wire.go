@@ -1,0 +1,30 @@
+// Package wire builds the function keys from what its process shares.
+package wire
+
+import (
+	"context"
+
+	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/functions/keys"
+	"github.com/aiaas/aiaas/shared/apikey"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// Wire is the function's [function.Wire].
+func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
+	db, err := open.DB(ctx, env, function.Accounts, postgres.RoleAccounts)
+	if err != nil {
+		return function.Function{}, err
+	}
+	limiter, err := open.Limiter(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	resolver, err := open.Resolver(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	svc := &apikey.Service{Store: postgres.NewKeys(db), Bump: limiter, Now: env.Now}
+	return function.Function{HTTP: keys.New(svc, resolver, env.Log), Ready: db.Ping}, nil
+}

@@ -1,0 +1,108 @@
+// Package operations is the function for those who run the platform and those who
+// look around in it: health, readiness, the OpenAPI document and the reference
+// page made from it.
+package operations
+
+import (
+	"context"
+	_ "embed" // the OpenAPI document is a file, checked in and generated
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/aiaas/aiaas/shared/authz"
+	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/rest"
+)
+
+//go:generate go run github.com/aiaas/aiaas/infra/gen
+
+// openAPI is written from the catalogue.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// Spec describes the function.
+func Spec() function.Spec {
+	const tag = "Operations"
+	return function.Spec{
+		Name: "operations", Service: function.Accounts, Summary: "Health, readiness and the reference of the API",
+		MemoryMiB: 256, Timeout: 10 * time.Second,
+		Routes: []function.Route{
+			{Method: http.MethodGet, Path: "/healthz", OperationID: "getHealth", Tag: tag, Summary: "Tell whether the process is alive"},
+			{
+				Method: http.MethodGet, Path: "/readyz", OperationID: "getReadiness", Tag: tag, Summary: "Tell whether requests can be served",
+				Description: "503 while a dependency that requests need is down, and while the process drains.",
+			},
+			{Method: http.MethodGet, Path: "/openapi.json", OperationID: "getOpenAPI", Tag: tag, Summary: "Get this document"},
+			{Method: http.MethodGet, Path: "/docs", OperationID: "getReference", Tag: tag, Summary: "Read the reference"},
+		},
+	}
+}
+
+// Ready reports why requests can't be served, nil when they can.
+type Ready func(ctx context.Context) error
+
+// New makes the function's HTTP handler.
+func New(ready Ready, log *slog.Logger) (*rest.API, error) {
+	page, err := renderReference(openAPI)
+	if err != nil {
+		return nil, fmt.Errorf("render reference: %w", err)
+	}
+	api := rest.New(Spec(), nil, log)
+	register(api, &handlers{ready: ready, page: page})
+	return api, nil
+}
+
+// Describe adds the function's routes to the OpenAPI document.
+func Describe(doc *rest.Document) { register(doc.API(Spec()), &handlers{}) }
+
+func register(api *rest.API, h *handlers) {
+	rest.Handle(api, "getHealth", h.health, rest.ResponseExample(Health{Status: "ok"}))
+	rest.Handle(api, "getReadiness", h.readiness, rest.ResponseExample(Health{Status: "ok"}))
+	api.HandleHTTP("getOpenAPI", "application/openapi+json", http.HandlerFunc(h.document))
+	api.HandleHTTP("getReference", "text/html", http.HandlerFunc(h.reference))
+}
+
+type handlers struct {
+	ready Ready
+	page  []byte
+}
+
+// Health is the answer of the probes.
+type Health struct {
+	Status string `json:"status" enum:"ok"`
+}
+
+type healthOutput struct{ Body Health }
+
+func (h *handlers) health(context.Context, authz.Principal, *struct{}) (*healthOutput, error) {
+	return &healthOutput{Body: Health{Status: "ok"}}, nil
+}
+
+func (h *handlers) readiness(ctx context.Context, _ authz.Principal, _ *struct{}) (*healthOutput, error) {
+	if err := h.ready(ctx); err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "check readiness", err).After(time.Second)
+	}
+	return &healthOutput{Body: Health{Status: "ok"}}, nil
+}
+
+func (h *handlers) document(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*") // public, and the same for everyone
+	send(w, "application/openapi+json", openAPI)
+}
+
+func (h *handlers) reference(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Security-Policy", contentPolicy(h.page))
+	send(w, "text/html; charset=utf-8", h.page)
+}
+
+func send(w http.ResponseWriter, mediaType string, body []byte) {
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Cache-Control", "no-cache")
+	_, _ = w.Write(body) // the reader may be gone
+}

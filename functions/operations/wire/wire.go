@@ -1,0 +1,24 @@
+// Package wire builds the function operations from what its process shares.
+package wire
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/functions/operations"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// Wire is the function's [function.Wire].
+func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
+	ready, err := open.Ready(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	h, err := operations.New(ready, env.Log)
+	if err != nil {
+		return function.Function{}, fmt.Errorf("make operations: %w", err)
+	}
+	return function.Function{HTTP: h, Ready: ready}, nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/aiaas/aiaas/functions/analytics"
+	"github.com/aiaas/aiaas/functions/budgets"
+	inference "github.com/aiaas/aiaas/functions/inference/openapi"
+	"github.com/aiaas/aiaas/functions/keys"
+	"github.com/aiaas/aiaas/functions/models"
+	"github.com/aiaas/aiaas/functions/operations"
+	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/rest"
+)
+
+// version is the version of the API's contract.
+const version = "1.0.0"
+
+const description = "One API for every model, with keys, budgets and exact usage. " +
+	"The routes under **Models** speak OpenAI's protocol, so the stock OpenAI SDKs work with this server as their base URL (plus `/v1`). " +
+	"Every error is a problem document (RFC 9457) whose `code` a program can branch on."
+
+// openAPI describes the routes of all functions in one document. A function with
+// routes that nobody describes is an error.
+func openAPI(specs []function.Spec) ([]byte, error) {
+	doc := rest.NewDocument("AIaaS", version, description,
+		rest.Tag{Name: "Models", Description: "Call models. Paid by tokens, at the price in force when the request was admitted."},
+		rest.Tag{Name: "Usage", Description: "What was used, and its exact cost."},
+		rest.Tag{Name: "API keys", Description: "Hand out and revoke keys."},
+		rest.Tag{Name: "Budgets", Description: "Limit what is spent, by organisation, project, key or model."},
+		rest.Tag{Name: "Catalogue", Description: "Models, backends and prices. For the platform's administrators."},
+		rest.Tag{Name: "Operations", Description: "Health and this reference. Public."},
+	)
+	for _, s := range specs {
+		switch {
+		case len(s.Routes) == 0:
+		case s.Name == "inference":
+			if err := inference.Describe(doc, s); err != nil {
+				return nil, fmt.Errorf("describe %s: %w", s.Name, err)
+			}
+		default:
+			describe, ok := describers()[s.Name]
+			if !ok {
+				return nil, fmt.Errorf("describe %s: it has routes and no description", s.Name)
+			}
+			describe(doc)
+		}
+	}
+	return doc.JSON()
+}
+
+func describers() map[string]func(*rest.Document) {
+	return map[string]func(*rest.Document){
+		"analytics": analytics.Describe, "budgets": budgets.Describe, "keys": keys.Describe,
+		"models": models.Describe, "operations": operations.Describe,
+	}
+}
