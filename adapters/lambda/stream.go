@@ -77,7 +77,7 @@ func (b *streamBody) Read(p []byte) (int, error) { return b.from.Read(p) }
 // Close tells the handler that nobody reads, and waits for it: what it still
 // has to record is recorded before the process may be frozen.
 func (b *streamBody) Close() error {
-
+	b.cancel(ErrClientGone)
 	_ = b.from.CloseWithError(ErrClientGone) // always nil
 	select {
 	case <-b.done:

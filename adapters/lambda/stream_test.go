@@ -157,19 +157,22 @@ func TestReaderThatLeaves(t *testing.T) {
 func TestReaderThatStalls(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		deadline func(now time.Time) time.Time
+		deadline func(now time.Time) time.Time // nil: the handler asks for none
 		timeout  time.Duration
 	}{
 		"is given up at the handler's deadline":                {func(now time.Time) time.Time { return now.Add(10 * time.Millisecond) }, time.Minute},
-		"is given up before the platform's":                    {func(time.Time) time.Time { return time.Time{} }, 200 * time.Millisecond},
+		"is given up before the platform's":                    {nil, 200 * time.Millisecond},
+		"is given up before the platform's, asked for never":   {func(time.Time) time.Time { return time.Time{} }, 200 * time.Millisecond},
 		"is given up before the platform's, whatever is asked": {func(now time.Time) time.Time { return now.Add(time.Hour) }, 200 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			failure := make(chan error, 1)
 			h := serving(t, func(w http.ResponseWriter, _ *http.Request) {
-				if err := http.NewResponseController(w).SetWriteDeadline(c.deadline(time.Now())); err != nil {
-					t.Errorf("set deadline: %v", err)
+				if c.deadline != nil {
+					if err := http.NewResponseController(w).SetWriteDeadline(c.deadline(time.Now())); err != nil {
+						t.Errorf("set deadline: %v", err)
+					}
 				}
 				_, err := io.WriteString(w, "never read")
 				failure <- err

@@ -263,6 +263,9 @@ func Ready(ctx context.Context, e *function.Env) (func(context.Context) error, e
 		dbs = append(dbs, db)
 	}
 	return func(ctx context.Context) error {
+		if err := e.Check(ctx); err != nil {
+			return err
+		}
 		seen := map[*postgres.DB]bool{}
 		for _, db := range dbs {
 			if seen[db] {

@@ -52,6 +52,14 @@ func Load(ctx context.Context, e *function.Env) (Settings, error) {
 	})
 }
 
+// Reload reads the settings anew, for a process that has changed one of them, such
+// as the address of a database that it has started itself.
+func Reload(e *function.Env) error {
+	function.Forget(e, "settings")
+	_, err := parseSettings(e.Getenv)
+	return err
+}
+
 func parseSettings(getenv func(string) string) (Settings, error) {
 	values := map[string]string{}
 	for _, d := range Describe() {

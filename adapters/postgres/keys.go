@@ -92,21 +92,28 @@ func (k *Keys) CheckScope(ctx context.Context, org string, s budget.Scope) error
 // CreateKey implements [apikey.Store].
 func (k *Keys) CreateKey(ctx context.Context, key apikey.Key, h apikey.Hash, rec audit.Record) error {
 	return k.db.InOrg(ctx, key.OrgID, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, models,
-			       requests_per_minute, tokens_per_minute, concurrent_requests, expires_at, created_by, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
-			key.OrgID, key.ID, key.ProjectID, key.Name, key.Environment, h[:], key.Fingerprint, fromScopes(key.Scopes), key.Models,
-			key.Limits.RequestsPerMinute, key.Limits.TokensPerMinute, key.Limits.ConcurrentRequests,
-			nullable(key.ExpiresAt), key.CreatedBy, key.CreatedAt)
-		switch {
-		case sqlState(err) == stateForeignKey:
-			return fault.New(fault.NotFound, "there is no such project").At("project_id")
-		case err != nil:
-			return fmt.Errorf("insert key: %w", err)
+		if err := insertKey(ctx, tx, key, h); err != nil {
+			return err
 		}
 		return writeAudit(ctx, tx, "accounts", rec)
 	})
+}
+
+func insertKey(ctx context.Context, tx pgx.Tx, key apikey.Key, h apikey.Hash) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, models,
+		       requests_per_minute, tokens_per_minute, concurrent_requests, expires_at, created_by, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+		key.OrgID, key.ID, key.ProjectID, key.Name, key.Environment, h[:], key.Fingerprint, fromScopes(key.Scopes), key.Models,
+		key.Limits.RequestsPerMinute, key.Limits.TokensPerMinute, key.Limits.ConcurrentRequests,
+		nullable(key.ExpiresAt), key.CreatedBy, key.CreatedAt)
+	switch {
+	case sqlState(err) == stateForeignKey:
+		return fault.New(fault.NotFound, "there is no such project").At("project_id")
+	case err != nil:
+		return fmt.Errorf("insert key: %w", err)
+	}
+	return nil
 }
 
 // ListKeys implements [apikey.Store].

@@ -17,14 +17,14 @@ import (
 const version = "1.0.0"
 
 const description = "One API for every model, with keys, budgets and exact usage. " +
-	"The routes under **Models** speak OpenAI's protocol, so the stock OpenAI SDKs work with this server as their base URL (plus `/v1`). " +
+	"The routes under **Inference** speak OpenAI's protocol, so the stock OpenAI SDKs work with this server as their base URL (plus `/v1`). " +
 	"Every error is a problem document (RFC 9457) whose `code` a program can branch on."
 
 // openAPI describes the routes of all functions in one document. A function with
 // routes that nobody describes is an error.
 func openAPI(specs []function.Spec) ([]byte, error) {
 	doc := rest.NewDocument("AIaaS", version, description,
-		rest.Tag{Name: "Models", Description: "Call models. Paid by tokens, at the price in force when the request was admitted."},
+		rest.Tag{Name: "Inference", Description: "Call models. Paid by tokens, at the price in force when the request was admitted."},
 		rest.Tag{Name: "Usage", Description: "What was used, and its exact cost."},
 		rest.Tag{Name: "API keys", Description: "Hand out and revoke keys."},
 		rest.Tag{Name: "Budgets", Description: "Limit what is spent, by organisation, project, key or model."},

@@ -25,10 +25,46 @@ type Env struct {
 	// over its database). The host drains and exits; it may be called repeatedly.
 	Fatal func(err error)
 
-	mu     sync.Mutex
-	opened map[string]*shared
-	order  []*shared
-	closed bool
+	mu       sync.Mutex
+	opened   map[string]*shared
+	order    []*shared
+	closed   bool
+	draining bool
+	checks   []func(context.Context) error
+}
+
+// ErrDraining is why a process that is shutting down is not ready.
+var ErrDraining = errors.New("the process is shutting down")
+
+// Drain makes the process not ready: front doors send it nothing more, while it
+// finishes what it has.
+func (e *Env) Drain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.draining = true
+}
+
+// AddCheck adds a reason for which the process may not be ready.
+func (e *Env) AddCheck(check func(context.Context) error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.checks = append(e.checks, check)
+}
+
+// Check returns why the process is not ready, or nil.
+func (e *Env) Check(ctx context.Context) error {
+	e.mu.Lock()
+	checks, draining := slices.Clone(e.checks), e.draining
+	e.mu.Unlock()
+	if draining {
+		return ErrDraining
+	}
+	for _, check := range checks {
+		if err := check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type shared struct {
@@ -107,6 +143,14 @@ func (e *Env) keep(ctx context.Context, s *shared) error {
 		return errors.Join(ErrClosed, s.close(ctx))
 	}
 	return ErrClosed
+}
+
+// Forget drops what stands under key without closing it: the next to ask opens it
+// anew. It is for values that are not resources.
+func Forget(e *Env, key string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.opened, key)
 }
 
 func (e *Env) forget(s *shared) {

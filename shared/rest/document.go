@@ -158,7 +158,7 @@ type OpenAIError struct {
 // operation describes a route.
 func operation(r function.Route) huma.Operation {
 	op := huma.Operation{
-		OperationID: r.OperationID, Method: r.Method, Path: r.Path, Summary: r.Summary, Description: r.Description,
+		OperationID: r.OperationID, Method: r.Method, Path: documentPath(r), Summary: r.Summary, Description: r.Description,
 		Tags: []string{r.Tag}, DefaultStatus: r.SuccessStatus(), MaxBodyBytes: MaxBody + 1, BodyReadTimeout: -1,
 		Responses: map[string]*huma.Response{}, Security: []map[string][]string{},
 	}
@@ -201,6 +201,10 @@ func errorsOf(r function.Route) []fault.Code {
 	slices.Sort(codes)
 	return slices.Compact(codes)
 }
+
+// documentPath is the path as OpenAPI writes it, which has no wildcard over
+// several segments.
+func documentPath(r function.Route) string { return strings.ReplaceAll(r.Path, "...}", "}") }
 
 func status(r function.Route) string { return strconv.Itoa(r.SuccessStatus()) }
 
@@ -246,7 +250,7 @@ func Fails(code fault.Code) Note {
 
 // annotate finishes the description of a route that huma has registered.
 func (a *API) annotate(r function.Route, notes []Note) {
-	item := a.huma.OpenAPI().Paths[r.Path]
+	item := a.huma.OpenAPI().Paths[documentPath(r)]
 	for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
 		if op == nil || op.OperationID != r.OperationID {
 			continue

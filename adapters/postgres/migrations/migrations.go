@@ -7,8 +7,10 @@ package migrations
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 
@@ -26,6 +28,24 @@ var files embed.FS
 // Services lists the schemas in the order in which they are migrated.
 func Services() []function.Service {
 	return []function.Service{function.Accounts, function.Router, function.Analytics}
+}
+
+// Fingerprint names the state that the migrations lead to: it changes whenever one
+// of them does.
+func Fingerprint() (string, error) {
+	h := sha256.New()
+	err := fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := files.ReadFile(path)
+		_, _ = fmt.Fprintf(h, "%s %d\n%s", path, len(text), text)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read migrations: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
 // Run brings the schema of one service up to date and returns how many

@@ -20,5 +20,6 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, fmt.Errorf("make operations: %w", err)
 	}
-	return function.Function{HTTP: h, Ready: ready}, nil
+	// No Ready of its own: it tells the readiness of the whole process.
+	return function.Function{HTTP: h}, nil
 }
