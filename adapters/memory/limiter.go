@@ -334,8 +334,11 @@ func (l *Limiter) Commit(_ context.Context, c admission.Committed) error {
 	}
 	for _, id := range c.IDs {
 		e, ok := o.entries[id]
-		if !ok || !e.final {
+		if !ok {
 			continue
+		}
+		if !e.final { // it has an event, so it is over: only its finish was lost
+			e.free(e.tokens)
 		}
 		for _, h := range e.holds {
 			h.window.held -= h.amount

@@ -33,7 +33,16 @@ func DB(ctx context.Context, e *function.Env, service function.Service, role pos
 	if err != nil {
 		return nil, err
 	}
-	return function.Shared(ctx, e, "postgres "+string(role)+" "+url, func(context.Context) (*postgres.DB, function.Closer, error) {
+	// Services that share a database share its pools. The key names the first of
+	// them, for the address may hold a password and a key ends up in errors.
+	owner := service
+	for _, other := range []function.Service{function.Router, function.Accounts, function.Analytics} {
+		if u, err := s.URL(other); err == nil && u == url {
+			owner = other
+			break
+		}
+	}
+	return function.Shared(ctx, e, "database of "+string(owner)+" as "+string(role), func(context.Context) (*postgres.DB, function.Closer, error) {
 		db, err := postgres.Open(url, role, s.DatabaseConns)
 		if err != nil {
 			return nil, nil, err
@@ -116,17 +125,20 @@ func Consumer(ctx context.Context, e *function.Env) (*usage.Consumer, error) {
 		return nil, err
 	}
 	return function.Shared(ctx, e, "consumer", func(context.Context) (*usage.Consumer, function.Closer, error) {
-		return &usage.Consumer{Ledger: ledger, Limiter: limiter, Log: e.Log}, nil, nil
+		return &usage.Consumer{Ledger: ledger, Limiter: limiter, Log: e.Log, Fatal: e.Fatal}, nil, nil
 	})
 }
 
-// Ledger is the ledger, under the role that spans organisations.
+// Ledger is the ledger, under the role that spans organisations. It is one for the
+// process: where that takes over, it books in its epoch.
 func Ledger(ctx context.Context, e *function.Env) (*postgres.Ledger, error) {
 	db, err := DB(ctx, e, function.Analytics, postgres.RoleMetering)
 	if err != nil {
 		return nil, err
 	}
-	return postgres.NewLedger(db), nil
+	return function.Shared(ctx, e, "ledger", func(context.Context) (*postgres.Ledger, function.Closer, error) {
+		return postgres.NewLedger(db), nil, nil
+	})
 }
 
 // spoolEvery is how often a spool is looked at: it is empty but in bad times.

@@ -58,7 +58,7 @@ func (k *Keys) OrgZone(ctx context.Context, org string) (currency string, zone *
 	var name string
 	err = k.db.InOrg(ctx, org, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, `SELECT currency, time_zone FROM accounts.organizations WHERE org_id = $1`, org).
-			Scan(&currency, &name) //nolint:wrapcheck // translated by InOrg
+			Scan(&currency, &name)
 	})
 	if err != nil {
 		return "", nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,6 +19,11 @@ import (
 // Ledger books usage events. It works under RoleMetering.
 type Ledger struct {
 	db *DB
+	// epoch is the one that TakeOver began here; 0 where limits are shared. The
+	// holds of what a process admitted are in its memory, so only the process in
+	// force may book: an older one would take the newer one's events out of the
+	// inbox and leave their holds standing.
+	epoch atomic.Int64
 }
 
 var _ usage.Ledger = (*Ledger)(nil)
@@ -35,10 +41,14 @@ func (l *Ledger) Pending(ctx context.Context, most int) ([]usage.Recorded, error
 	return out, translate(err)
 }
 
-// Book books a batch in one transaction.
+// Book books a batch in one transaction. ErrFenced: another process has taken
+// over, and nothing was booked.
 func (l *Ledger) Book(ctx context.Context, events []*usage.Event) (usage.Booking, error) {
 	var out usage.Booking
 	err := l.db.Do(ctx, func(tx pgx.Tx) error {
+		if err := l.inForce(ctx, tx); err != nil {
+			return err
+		}
 		fresh, budgets, err := book(ctx, tx, events)
 		if err != nil {
 			return err
@@ -48,6 +58,22 @@ func (l *Ledger) Book(ctx context.Context, events []*usage.Event) (usage.Booking
 		return err
 	})
 	return out, err
+}
+
+// inForce keeps the ledger's epoch in force until the transaction ends.
+func (l *Ledger) inForce(ctx context.Context, tx pgx.Tx) error {
+	epoch := l.epoch.Load()
+	if epoch == 0 {
+		return nil
+	}
+	tag, err := tx.Exec(ctx, `SELECT 1 FROM analytics.epoch WHERE epoch = $1 FOR SHARE`, epoch)
+	if err != nil {
+		return fmt.Errorf("read epoch: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fault.Wrap(fault.Conflict, "book usage", usage.ErrFenced)
+	}
+	return nil
 }
 
 // book takes the events out of the inbox, writes usage, ledger and roll-up
@@ -316,10 +342,14 @@ merged AS (
 SELECT count(*) FROM moved`
 
 // TakeOver begins a new epoch: from here on no older process can record or be
-// granted anything. It waits for what they are committing at the moment.
+// granted anything, or book. It waits for what they are committing at the moment.
 func (l *Ledger) TakeOver(ctx context.Context) (epoch int64, err error) {
 	err = l.db.pool.QueryRow(ctx, `UPDATE analytics.epoch SET epoch = epoch + 1 RETURNING epoch`).Scan(&epoch)
-	return epoch, translate(err)
+	if err != nil {
+		return 0, translate(err)
+	}
+	l.epoch.Store(epoch)
+	return epoch, nil
 }
 
 // Reclaim takes back what was granted to the processes before this epoch and not

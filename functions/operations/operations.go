@@ -6,10 +6,10 @@ package operations
 import (
 	"context"
 	_ "embed" // the OpenAPI document is a file, checked in and generated
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aiaas/aiaas/shared/authz"
@@ -46,15 +46,13 @@ func Spec() function.Spec {
 // Ready reports why requests can't be served, nil when they can.
 type Ready func(ctx context.Context) error
 
-// New makes the function's HTTP handler.
-func New(ready Ready, log *slog.Logger) (*rest.API, error) {
-	page, err := renderReference(openAPI)
-	if err != nil {
-		return nil, fmt.Errorf("render reference: %w", err)
-	}
+// New makes the function's HTTP handler. The reference page is rendered when it is
+// first asked for: a process that starts to answer a probe has no time for it.
+func New(ready Ready, log *slog.Logger) *rest.API {
 	api := rest.New(Spec(), nil, log)
-	register(api, &handlers{ready: ready, page: page})
-	return api, nil
+	page := sync.OnceValues(func() ([]byte, error) { return renderReference(openAPI) })
+	register(api, &handlers{ready: ready, page: page, log: log})
+	return api
 }
 
 // Describe adds the function's routes to the OpenAPI document.
@@ -69,7 +67,8 @@ func register(api *rest.API, h *handlers) {
 
 type handlers struct {
 	ready Ready
-	page  []byte
+	page  func() ([]byte, error)
+	log   *slog.Logger
 }
 
 // Health is the answer of the probes.
@@ -95,9 +94,15 @@ func (h *handlers) document(w http.ResponseWriter, _ *http.Request) {
 	send(w, "application/openapi+json", openAPI)
 }
 
-func (h *handlers) reference(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Security-Policy", contentPolicy(h.page))
-	send(w, "text/html; charset=utf-8", h.page)
+func (h *handlers) reference(w http.ResponseWriter, r *http.Request) {
+	page, err := h.page()
+	if err != nil {
+		h.log.ErrorContext(r.Context(), "render reference", "error", err)
+		fault.Write(w, r, w.Header().Get("X-Request-Id"), fault.Wrap(fault.Internal, "render reference", err), false)
+		return
+	}
+	w.Header().Set("Content-Security-Policy", contentPolicy())
+	send(w, "text/html; charset=utf-8", page)
 }
 
 func send(w http.ResponseWriter, mediaType string, body []byte) {

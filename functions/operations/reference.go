@@ -42,7 +42,7 @@ func renderReference(document []byte) ([]byte, error) {
 }
 
 // contentPolicy lets the page use its own style and nothing else.
-func contentPolicy([]byte) string {
+func contentPolicy() string {
 	sum := sha256.Sum256([]byte(referenceCSS))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -50,18 +50,19 @@ func (t *tally) delivered(content int64) {
 func (t *tally) estimate() int64 { return max(t.chunks, (t.bytes+3)/4) }
 
 // readAnswer reads an answer that was not streamed; false when it is no JSON
-// object.
+// object with choices, such as an error that came with the status 200.
 func (t *tally) readAnswer(body []byte) bool {
 	if !gjson.ValidBytes(body) {
 		return false
 	}
 	answer := gjson.ParseBytes(body)
-	if !answer.IsObject() {
+	choices := answer.Get("choices")
+	if !answer.IsObject() || !choices.IsArray() {
 		return false
 	}
 	t.report(answer.Get("usage"))
 	if !t.reported {
-		answer.Get("choices").ForEach(func(_, choice gjson.Result) bool {
+		choices.ForEach(func(_, choice gjson.Result) bool {
 			t.delivered(contentLength(choice.Get("message")))
 			return true
 		})

@@ -83,7 +83,7 @@ func (a *answer) whole(w http.ResponseWriter) error {
 		return fault.Wrap(fault.BadGateway, "read answer", errors.New("it is too large"))
 	case !isJSON(a.resp.Header) || !t.readAnswer(buf.Bytes()):
 		g.release(c)
-		return fault.Wrap(fault.BadGateway, "read answer", errors.New("it is not JSON"))
+		return fault.Wrap(fault.BadGateway, "read answer", errors.New("it is not a completion"))
 	}
 	if err := g.record(c, &t, usage.Complete, a.times); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (a *answer) endStream(s *stream, out *client, err error) error {
 	}
 	switch outcome {
 	case usage.Complete:
-		_ = out.show(s.tail) // the client may have left; it is billed what it got
+		_ = out.show(s.ending()) // the client may have left; it is billed what it got
 		return nil
 	case usage.Failed:
 		return out.fail(brokeOff(err), c.id)

@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/tidwall/gjson"
@@ -19,6 +20,7 @@ var (
 	errMalformed    = errors.New("an event of the stream is not valid JSON")
 	errCutOff       = errors.New("the stream ended before its answer did")
 	errPastBound    = errors.New("the stream ran past its bound")
+	errReported     = errors.New("the backend reports an error in its stream")
 )
 
 // stream reads a backend's server-sent events and decides what of them goes to
@@ -35,6 +37,15 @@ type stream struct {
 	tail     []byte // withheld
 	ended    bool   // [DONE] was read
 	buf      []byte
+}
+
+// ending is what was withheld. It ends with the terminator, also where the backend
+// left that out: some clients wait for it.
+func (s *stream) ending() []byte {
+	if s.ended {
+		return s.tail
+	}
+	return append(s.tail, "data: [DONE]\n\n"...)
 }
 
 // complete reports whether every choice has finished.
@@ -123,16 +134,24 @@ func (s *stream) show(out, event []byte) []byte {
 // only carries the usage block, when the client did not ask for it.
 func (s *stream) read(payload []byte) (hide bool, err error) {
 	chunk := gjson.ParseBytes(payload)
-	var usage, choices gjson.Result
+	if !chunk.IsObject() {
+		return false, errMalformed
+	}
+	var usage, choices, failure gjson.Result
 	chunk.ForEach(func(name, value gjson.Result) bool {
 		switch name.Str {
 		case "usage":
 			usage = value
 		case "choices":
 			choices = value
+		case "error":
+			failure = value
 		}
 		return true
 	})
+	if failure.Exists() && failure.Type != gjson.Null { // its words are for the log: they speak of the operator's affairs
+		return false, fmt.Errorf("%w: %s", errReported, clip(failure.Get("message").String()))
+	}
 	n := 0
 	choices.ForEach(func(_, choice gjson.Result) bool {
 		n++

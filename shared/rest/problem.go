@@ -25,6 +25,9 @@ func (c *call) refuse(err error) *problem {
 	if f.Status() >= http.StatusInternalServerError {
 		c.cause = err
 	}
+	if _, told := f.Members["errors"]; f.Param != "" && !told {
+		f = f.With("errors", []MemberError{{Member: clip(f.Param), Message: f.Detail}})
+	}
 	return &problem{fault: f, call: c}
 }
 
@@ -61,7 +64,7 @@ func translate(ctx huma.Context, _ string, v any) (any, error) {
 	}
 	c := callOf(ctx.Context())
 	f := fault.New(codeOf(m.Status), "%s", m.Detail)
-	var list []map[string]string
+	var list []MemberError
 	for _, d := range m.Errors {
 		member, _ := strings.CutPrefix(d.Location, "body.")
 		member, _ = strings.CutPrefix(member, "query.")
@@ -73,7 +76,7 @@ func translate(ctx huma.Context, _ string, v any) (any, error) {
 				f.Detail = member + ": " + message
 			}
 		}
-		list = append(list, map[string]string{"member": clip(member), "message": message})
+		list = append(list, MemberError{Member: clip(member), Message: message})
 	}
 	if len(list) > 0 {
 		f = f.With("errors", list)

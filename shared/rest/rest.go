@@ -126,16 +126,16 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // unmatched answers what no route takes: the mux tells 404 from 405, and which
 // methods the path does take.
 func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
-	c := &call{id: id.New(id.Request), path: r.URL.EscapedPath()}
-	secure(w.Header(), c.id)
+	requestID := id.New(id.Request)
+	secure(w.Header(), requestID)
 	var probe verdict
 	a.mux.ServeHTTP(&probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", probe.Header().Get("Allow"))
-		fault.Write(w, r, c.id, fault.New(fault.Method, "This path takes %s.", probe.Header().Get("Allow")), false)
+		fault.Write(w, r, requestID, fault.New(fault.Method, "This path takes %s.", probe.Header().Get("Allow")), false)
 		return
 	}
-	fault.Write(w, r, c.id, fault.New(fault.NotFound, "There is nothing at this path."), false)
+	fault.Write(w, r, requestID, fault.New(fault.NotFound, "There is nothing at this path."), false)
 }
 
 // verdict takes an answer's status and headers and drops its body.

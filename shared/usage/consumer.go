@@ -18,7 +18,7 @@ type Ledger interface {
 	// Book writes usage, ledger, budgets and roll-up deltas of events that are not
 	// booked yet, and takes all of them out of the inbox, in one transaction.
 	// An error that wraps ErrPoison or has no code fault.Unavailable means that an
-	// event of the batch can't be booked.
+	// event of the batch can't be booked; ErrFenced, that this process may not.
 	Book(ctx context.Context, events []*Event) (Booking, error)
 	// Bury moves events to the dead letters.
 	Bury(ctx context.Context, events []Recorded, reason string) error
@@ -42,6 +42,7 @@ type Consumer struct {
 	Ledger  Ledger
 	Limiter Committer // nil where limits live elsewhere
 	Log     *slog.Logger
+	Fatal   func(error) // told when another process has taken over
 
 	mu     sync.Mutex // one drain at a time
 	unsure []Recorded // the database did not answer: booked or not, the limiter was not told
@@ -111,6 +112,9 @@ func (c *Consumer) book(ctx context.Context, events []*Event, recorded []Recorde
 	switch {
 	case err == nil:
 		return c.commit(ctx, events, booking)
+	case errors.Is(err, ErrFenced):
+		c.Fatal(err)
+		return fmt.Errorf("book usage: %w", err)
 	case fault.Is(err, fault.Unavailable) || ctx.Err() != nil:
 		return fmt.Errorf("book usage: %w", err)
 	case len(events) == 1:

@@ -199,3 +199,13 @@ func (p *platform) stopDatabase() {
 	p.t.Helper()
 	postgrestest.Refuse(p.t, p.url)
 }
+
+// member is the member of a JSON object, which must be of the type asked for.
+func member[T any](v any, name string) T {
+	object, _ := v.(map[string]any)
+	m, _ := object[name].(T)
+	return m
+}
+
+// items are the items of a list's page.
+func items(v any) []any { return member[[]any](v, "data") }

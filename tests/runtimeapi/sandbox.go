@@ -125,6 +125,20 @@ func (b *Sandbox) Exited() <-chan struct{} { return b.exited }
 // once Exited is closed.
 func (b *Sandbox) ExitErr() error { return b.exit }
 
+// CPU is the processor time, user and system, that the process took; 0 while it
+// runs.
+func (b *Sandbox) CPU() time.Duration {
+	select {
+	case <-b.exited:
+	default:
+		return 0
+	}
+	if b.cmd == nil || b.cmd.ProcessState == nil {
+		return 0
+	}
+	return b.cmd.ProcessState.UserTime() + b.cmd.ProcessState.SystemTime()
+}
+
 // At returns when a moment came, from the process's exec on; false when it has
 // not come yet.
 func (b *Sandbox) At(m Mark) (time.Duration, bool) {

@@ -39,8 +39,11 @@ func Fingerprint() (string, error) {
 			return err
 		}
 		text, err := files.ReadFile(path)
-		_, _ = fmt.Fprintf(h, "%s %d\n%s", path, len(text), text)
-		return err
+		if err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		_, _ = fmt.Fprintf(h, "%s %d\n%s", path, len(text), text) // a hash takes everything
+		return nil
 	})
 	if err != nil {
 		return "", fmt.Errorf("read migrations: %w", err)

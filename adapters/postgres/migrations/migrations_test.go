@@ -318,7 +318,9 @@ func TestAnOwnerWithoutSuperuserRightsCanMigrate(t *testing.T) {
 	database := list(t, db, `SELECT current_database()::text`)[0]
 	owner := "owner_of_" + database
 	postgrestest.Exec(t, admin, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN CREATEROLE; GRANT CREATE ON DATABASE %[2]s TO %[1]s`, owner, database))
-	t.Cleanup(func() { postgrestest.Exec(t, admin, fmt.Sprintf(`DROP OWNED BY %[1]s CASCADE; DROP ROLE %[1]s`, owner)) })
+	t.Cleanup(func() {
+		postgrestest.Exec(t, admin, fmt.Sprintf(`DROP OWNED BY %[1]s CASCADE; DROP ROLE %[1]s`, owner))
+	})
 	// The roles of the cluster may have been made by somebody else: then their
 	// administrator must let the owner act for them.
 	postgrestest.Exec(t, admin, grantExisting(owner))

@@ -55,9 +55,12 @@ var shared server
 // for them:
 //
 //	func TestMain(m *testing.M) { postgrestest.Main(m) }
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a package that has more to clean up: it returns the exit code.
+func Run(m *testing.M) (code int) {
 	shared.main = true
-	code := m.Run()
+	code = m.Run()
 	if shared.embedded != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -66,74 +69,74 @@ func Main(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code) //nolint:gocritic // the deferred cancel has nothing left to free
+	return code
 }
 
 // New returns the URL of a fresh database with all schemas. Its user may do
 // anything. The database is dropped when the test ends.
-func New(t testing.TB) string {
-	t.Helper()
-	return create(t, " TEMPLATE "+quote(start(t).template))
+func New(tb testing.TB) string {
+	tb.Helper()
+	return create(tb, " TEMPLATE "+quote(start(tb).template))
 }
 
 // Empty returns the URL of a fresh database without any schema.
-func Empty(t testing.TB) string {
-	t.Helper()
-	start(t)
-	return create(t, "")
+func Empty(tb testing.TB) string {
+	tb.Helper()
+	start(tb)
+	return create(tb, "")
 }
 
-func create(t testing.TB, how string) string {
-	t.Helper()
+func create(tb testing.TB, how string) string {
+	tb.Helper()
 	name := testPrefix + strings.ToLower(rand.Text())
-	admin(t, "CREATE DATABASE "+quote(name)+how)
-	t.Cleanup(func() { admin(t, "DROP DATABASE "+quote(name)+" WITH (FORCE)") })
+	admin(tb, "CREATE DATABASE "+quote(name)+how)
+	tb.Cleanup(func() { admin(tb, "DROP DATABASE "+quote(name)+" WITH (FORCE)") })
 	return named(shared.url, name)
 }
 
 // Exec runs statements in a database, as its user.
-func Exec(t testing.TB, databaseURL, sql string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+func Exec(tb testing.TB, databaseURL, sql string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 	defer cancel()
 	if err := run(ctx, databaseURL, sql); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // Scalar returns the one value, a text, that a query finds.
-func Scalar(t testing.TB, databaseURL, sql string) (text string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+func Scalar(tb testing.TB, databaseURL, sql string) (text string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
-		t.Fatalf("connect: %v", err)
+		tb.Fatalf("connect: %v", err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	if err := conn.QueryRow(ctx, sql).Scan(&text); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+		tb.Fatalf("%s: %v", sql, err)
 	}
 	return text
 }
 
-func admin(t testing.TB, sql string) {
-	t.Helper()
-	Exec(t, shared.url, sql)
+func admin(tb testing.TB, sql string) {
+	tb.Helper()
+	Exec(tb, shared.url, sql)
 }
 
-func start(t testing.TB) *server {
-	t.Helper()
+func start(tb testing.TB) *server {
+	tb.Helper()
 	if !shared.main {
-		t.Fatal("this package's tests need func TestMain(m *testing.M) { postgrestest.Main(m) }")
+		tb.Fatal("this package's tests need func TestMain(m *testing.M) { postgrestest.Main(m) }")
 	}
 	shared.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 		defer cancel()
 		shared.err = shared.start(ctx)
 	})
 	if shared.err != nil {
-		t.Fatalf("start PostgreSQL for tests: %v", shared.err)
+		tb.Fatalf("start PostgreSQL for tests: %v", shared.err)
 	}
 	return &shared
 }
@@ -194,11 +197,11 @@ func dropLeftovers(ctx context.Context, serverURL string) error {
 // makeTemplate migrates the template database unless the server has it. Under its
 // final name it is complete: it is made under another one and renamed.
 func (s *server) makeTemplate(ctx context.Context) error {
-	print, err := migrations.Fingerprint()
+	fingerprint, err := migrations.Fingerprint()
 	if err != nil {
 		return err
 	}
-	s.template = templatePrefix + print
+	s.template = templatePrefix + fingerprint
 	conn, err := pgx.Connect(ctx, s.url)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -261,9 +264,19 @@ func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 // Refuse makes a database of [New] unreachable: its connections are ended and no
 // new one is let in.
-func Refuse(t testing.TB, databaseURL string) {
-	t.Helper()
-	name := Scalar(t, databaseURL, "SELECT current_database()::text")
-	admin(t, "ALTER DATABASE "+quote(name)+" ALLOW_CONNECTIONS false")
-	admin(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
+func Refuse(tb testing.TB, databaseURL string) {
+	tb.Helper()
+	name := Scalar(tb, databaseURL, "SELECT current_database()::text")
+	admin(tb, "ALTER DATABASE "+quote(name)+" ALLOW_CONNECTIONS false")
+	admin(tb, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
+}
+
+// Admit makes a database reachable again after [Refuse].
+func Admit(tb testing.TB, databaseURL string) {
+	tb.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		tb.Fatalf("read database URL: %v", err)
+	}
+	admin(tb, "ALTER DATABASE "+quote(strings.TrimPrefix(u.Path, "/"))+" ALLOW_CONNECTIONS true")
 }

@@ -3,7 +3,6 @@ package wire
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/aiaas/aiaas/adapters/open"
 	"github.com/aiaas/aiaas/functions/operations"
@@ -16,10 +15,6 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	h, err := operations.New(ready, env.Log)
-	if err != nil {
-		return function.Function{}, fmt.Errorf("make operations: %w", err)
-	}
 	// No Ready of its own: it tells the readiness of the whole process.
-	return function.Function{HTTP: h}, nil
+	return function.Function{HTTP: operations.New(ready, env.Log)}, nil
 }

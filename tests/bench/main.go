@@ -1,0 +1,169 @@
+// Command bench measures what the gateway costs: CPU time a request at 64
+// connections over a backend that answers at once, with all controls on (key,
+// limits, four blocking budgets, ledger), beside a bare httputil.ReverseProxy and
+// no proxy at all, in turn, in one run.
+//
+// CPU a request is the figure to trust: on a machine that driver, backend, proxy
+// and database share, requests a second are what is left over, and neighbours
+// move them. PostgreSQL's CPU is printed beside the gateway's own.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+type options struct {
+	conns    int
+	rounds   int
+	duration time.Duration
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.conns, "c", 64, "connections")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds; the medians are printed")
+	flag.DurationVar(&o.duration, "d", 5*time.Second, "measured time of one target in one round")
+	role := flag.String("role", "", "internal: which helper process this is")
+	flag.Parse()
+	var err error
+	switch *role { // the helpers end at the first signal
+	case "upstream":
+		err = serveUpstream()
+	case "proxy":
+		err = serveProxy(flag.Arg(0))
+	default:
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		err = run(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
+		os.Exit(1) //nolint:gocritic // nothing is left to stop
+	}
+}
+
+// target is one of the things that are compared.
+type target struct {
+	name   string
+	url    string
+	header string
+	pids   func() []int // whose CPU counts
+	extra  func() []int // the database's
+}
+
+func run(ctx context.Context, o options) (err error) {
+	dir, err := os.MkdirTemp("", "aiaas-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the database's own user must pass through
+		return err
+	}
+	p := &processes{dir: dir}
+	defer p.stop()
+	targets, err := p.start(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range []workload{{"whole answer", false}, {"stream of 100 chunks", true}} {
+		results := make([][]result, len(targets))
+		for round := range o.rounds {
+			for i := range targets {
+				t := targets[(i+round)%len(targets)] // no target always runs first
+				r, err := measure(ctx, o, t, w)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", t.name, w.name, err)
+				}
+				results[(i+round)%len(targets)] = append(results[(i+round)%len(targets)], r)
+			}
+		}
+		report(w, targets, results, o)
+	}
+	return nil
+}
+
+type workload struct {
+	name   string
+	stream bool
+}
+
+// result is one target in one round.
+type result struct {
+	requests int64
+	seconds  float64
+	cpu      float64 // µs a request
+	database float64 // µs a request
+	p50, p99 time.Duration
+}
+
+func measure(ctx context.Context, o options, t target, w workload) (result, error) {
+	warm := load{url: t.url, header: t.header, conns: o.conns, stream: w.stream, duration: time.Second}
+	if _, err := warm.run(ctx); err != nil {
+		return result{}, err
+	}
+	l := load{url: t.url, header: t.header, conns: o.conns, stream: w.stream, duration: o.duration}
+	cpu, db := cpuOf(t.pids()), cpuOf(t.extra())
+	start := time.Now()
+	s, err := l.run(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	elapsed := time.Since(start)
+	time.Sleep(300 * time.Millisecond) // what is booked behind the answers counts too
+	cpu, db = cpuOf(t.pids())-cpu, cpuOf(t.extra())-db
+	n := float64(len(s))
+	slices.Sort(s)
+	return result{
+		requests: int64(len(s)), seconds: elapsed.Seconds(),
+		cpu: float64(cpu.Microseconds()) / n, database: float64(db.Microseconds()) / n,
+		p50: s[len(s)/2], p99: s[len(s)*99/100],
+	}, nil
+}
+
+func report(w workload, targets []target, results [][]result, o options) {
+	fmt.Printf("\n%s, %d connections, %d rounds of %s, medians\n\n", w.name, o.conns, o.rounds, o.duration)
+	fmt.Println("| target | CPU µs a request | × bare proxy | PostgreSQL µs a request | requests/s | p50 | p99 |")
+	fmt.Println("|---|---:|---:|---:|---:|---:|---:|")
+	base := 0.0
+	for i, t := range targets {
+		if t.name == bareProxy {
+			base = median(results[i], func(r result) float64 { return r.cpu })
+		}
+	}
+	for i, t := range targets {
+		cpu := median(results[i], func(r result) float64 { return r.cpu })
+		ratio, db := "–", "–"
+		if len(t.pids()) > 0 {
+			ratio = fmt.Sprintf("%.2f", cpu/base)
+		}
+		if len(t.extra()) > 0 {
+			db = fmt.Sprintf("%.1f", median(results[i], func(r result) float64 { return r.database }))
+		}
+		fmt.Printf("| %s | %.1f | %s | %s | %.0f | %s | %s |\n", t.name, cpu, ratio, db,
+			median(results[i], func(r result) float64 { return float64(r.requests) / r.seconds }),
+			round(median(results[i], func(r result) float64 { return float64(r.p50) })),
+			round(median(results[i], func(r result) float64 { return float64(r.p99) })))
+	}
+}
+
+func round(d float64) time.Duration { return time.Duration(d).Round(10 * time.Microsecond) }
+
+func median(rs []result, of func(result) float64) float64 {
+	v := make([]float64, len(rs))
+	for i, r := range rs {
+		v[i] = of(r)
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func binary(dir string) string { return filepath.Join(dir, "aiaas") }

@@ -1,0 +1,301 @@
+package catalogue_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/aiaas/aiaas/adapters/postgres/postgrestest"
+	"github.com/aiaas/aiaas/functions"
+	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/tests/runtimeapi"
+)
+
+// as is whose key a call shows.
+type as string
+
+const (
+	nobody   as = ""
+	caller   as = "api key"
+	admin    as = "admin key"
+	operator as = "platform key"
+)
+
+func (p *platform) key(a as) string {
+	switch a {
+	case caller:
+		return p.keys.APIKey.Reveal()
+	case admin:
+		return p.keys.AdminKey.Reveal()
+	case operator:
+		return p.keys.PlatformKey.Reveal()
+	case nobody:
+	}
+	return ""
+}
+
+// good is a call that must succeed, and a text that its answer has.
+type good struct {
+	as           as
+	target, body string
+	has          string
+}
+
+// bad is a call that must be refused.
+type bad struct {
+	as           as
+	target, body string
+	status       int
+	code         string
+}
+
+type calls struct {
+	good good
+	bad  []bad
+}
+
+const (
+	ghost   = `{"model":"ghost","messages":[{"role":"user","content":"x"}]}`
+	price   = `{"model":"spare","input_usd_per_million":"1","output_usd_per_million":"2"}`
+	backend = `{"protocol":"openai","base_url":"https://api.example.com/v1"}`
+	newKey  = `{"name":"k","scopes":["inference"]}`
+	cap1    = `{"scope":{"organization":true},"unit":"money","amount":"5.00","period":"month","action":"monitor"}`
+)
+
+// routes has calls for every route, by operation. {spare} stands for the id of a
+// key that may be revoked.
+func routes() map[string]calls {
+	chat := func(path string) calls {
+		return calls{
+			good{caller, path, chatBody(modelID, false), `"total_tokens"`},
+			[]bad{
+				{nobody, path, chatBody(modelID, false), 401, "invalid_api_key"},
+				{operator, path, chatBody(modelID, false), 403, "forbidden"},
+				{caller, path, ghost, 404, "not_found"},
+				{caller, path, `{"model":`, 400, "invalid_request"},
+			},
+		}
+	}
+	return map[string]calls{
+		"createInference":      chat("/v1/inference"),
+		"createChatCompletion": chat("/v1/chat/completions"),
+		"listModels": {
+			good{caller, "/v1/models", "", `"id":"model"`},
+			[]bad{{nobody, "/v1/models", "", 401, "invalid_api_key"}},
+		},
+		"getModel": {
+			good{caller, "/v1/models/model", "", `"id":"model"`},
+			[]bad{{caller, "/v1/models/ghost", "", 404, "not_found"}},
+		},
+		"createModel": {
+			good{operator, "/v1/models", `{"id":"fresh/one"}`, `"id":"fresh/one"`},
+			[]bad{
+				{operator, "/v1/models", `{"id":"spare"}`, 409, "conflict"},
+				{admin, "/v1/models", `{"id":"mine"}`, 403, "forbidden"},
+			},
+		},
+		"addBackend": {
+			good{operator, "/v1/models/spare%2Fmodel/backends", backend, `"model":"spare/model"`},
+			[]bad{{operator, "/v1/models/ghost/backends", backend, 404, "not_found"}},
+		},
+		"publishPrice": {
+			good{operator, "/v1/price-books/default/prices", price, `"currency":"USD"`},
+			[]bad{{operator, "/v1/price-books/default/prices", strings.Replace(price, `"1"`, `"0.0000001"`, 1), 422, "unprocessable"}},
+		},
+		"listPrices": {
+			good{operator, "/v1/price-books/default/prices?model=model", "", `"model":"model"`},
+			[]bad{{caller, "/v1/price-books/default/prices?model=model", "", 403, "forbidden"}},
+		},
+		"createApiKey": {
+			good{admin, "/v1/api-keys", newKey, `"key":"aiaas_live_`},
+			[]bad{
+				{admin, "/v1/api-keys", `{"name":"k","scopes":["nothing"]}`, 422, "unprocessable"},
+				{admin, "/v1/api-keys", `{"name":"k","name":"l","scopes":["inference"]}`, 400, "invalid_request"},
+				{caller, "/v1/api-keys", newKey, 403, "forbidden"},
+			},
+		},
+		"listApiKeys": {
+			good{admin, "/v1/api-keys?limit=2", "", `"next_cursor":"`},
+			[]bad{{nobody, "/v1/api-keys", "", 401, "invalid_api_key"}},
+		},
+		"revokeApiKey": {
+			good{admin, "/v1/api-keys/{spare}", "", ""},
+			[]bad{{admin, "/v1/api-keys/key_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", "", 404, "not_found"}},
+		},
+		"createBudget": {
+			good{admin, "/v1/budgets", cap1, `"amount":"5.00"`},
+			[]bad{{admin, "/v1/budgets", strings.Replace(cap1, "5.00", "-5", 1), 422, "unprocessable"}},
+		},
+		"listBudgets": {
+			good{admin, "/v1/budgets", "", `"data":[`},
+			[]bad{{caller, "/v1/budgets", "", 403, "forbidden"}},
+		},
+		"getUsage": {
+			good{caller, "/v1/usage?group_by=model", "", `"totals":`},
+			[]bad{{caller, "/v1/usage?bucket=eon", "", 422, "unprocessable"}},
+		},
+		"getHealth":    {good{nobody, "/healthz", "", `"ok"`}, nil},
+		"getReadiness": {good{nobody, "/readyz", "", `"ok"`}, nil},
+		"getOpenAPI":   {good{nobody, "/openapi.json", "", `"3.1.0"`}, nil},
+		"getReference": {good{nobody, "/docs", "", "<title>"}, nil},
+	}
+}
+
+func eachRoute(t *testing.T, check func(spec function.Spec, r function.Route)) {
+	t.Helper()
+	for _, e := range functions.Catalogue() {
+		for _, r := range e.Spec.Routes {
+			check(e.Spec, r)
+		}
+	}
+}
+
+func TestEveryRouteHasCalls(t *testing.T) {
+	t.Parallel()
+	known := routes()
+	eachRoute(t, func(_ function.Spec, r function.Route) {
+		c, ok := known[r.OperationID]
+		if !ok {
+			t.Errorf("%s (%s): no call covers it", r.OperationID, r.Pattern())
+		}
+		if r.Scope != "" && len(c.bad) == 0 {
+			t.Errorf("%s: no call that is refused", r.OperationID)
+		}
+		delete(known, r.OperationID)
+	})
+	for id := range known {
+		t.Errorf("%s: no such route", id)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	p.do("POST", "/v1/models", p.key(operator), `{"id":"spare"}`)
+	p.do("POST", "/v1/models", p.key(operator), `{"id":"spare/model"}`)
+	var spare struct{ ID string }
+	if err := json.Unmarshal(p.do("POST", "/v1/api-keys", p.key(admin), newKey).body, &spare); err != nil {
+		t.Fatal(err)
+	}
+	known := routes()
+	eachRoute(t, func(_ function.Spec, r function.Route) {
+		c := known[r.OperationID]
+		t.Run(r.OperationID, func(t *testing.T) {
+			target := strings.ReplaceAll(c.good.target, "{spare}", spare.ID)
+			got := p.do(r.Method, target, p.key(c.good.as), c.good.body)
+			if got.status != r.SuccessStatus() || got.err != nil || !strings.Contains(string(got.body), c.good.has) {
+				t.Errorf("status %d, %v: %.300s; want %d with %s", got.status, got.err, got.body, r.SuccessStatus(), c.good.has)
+			}
+			for _, b := range c.bad {
+				p.do(r.Method, b.target, p.key(b.as), b.body).problem(t, b.status, b.code, r.DataPlane)
+			}
+		})
+	})
+	if got := p.scalar(`SELECT count(*) FROM analytics.inbox`); got != "2" {
+		t.Errorf("%s events for two completions", got)
+	}
+}
+
+// What no client can send through the gateway, but whoever may invoke the
+// function can: every route refuses it in its own transfer mode.
+func TestEveryRouteRefusesWhatIsNoRequest(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	eachRoute(t, func(s function.Spec, r function.Route) {
+		for _, c := range []struct {
+			name   string
+			change func(*events.APIGatewayProxyRequest)
+			status int
+			code   string
+		}{
+			{"a path that can't be read", func(e *events.APIGatewayProxyRequest) { e.Path = "/%zz" }, 400, "invalid_request"},
+			{"a body that is not base64", func(e *events.APIGatewayProxyRequest) { e.Body, e.IsBase64Encoded = "!", true }, 400, "invalid_request"},
+			{"a path of no route", func(e *events.APIGatewayProxyRequest) { e.Path = "/nothing/here" }, 404, "not_found"},
+			{"another method", func(e *events.APIGatewayProxyRequest) { e.HTTPMethod = "PATCH" }, 405, "method_not_allowed"},
+		} {
+			t.Run(r.OperationID+"/"+c.name, func(t *testing.T) {
+				ev := events.APIGatewayProxyRequest{HTTPMethod: r.Method, Resource: r.Path, Path: strings.NewReplacer("{id}", "x", "{id...}", "x").Replace(r.Path)}
+				c.change(&ev)
+				p.invoke(t, s.Name, ev, r.Stream && ev.HTTPMethod == r.Method).problem(t, c.status, c.code, false)
+			})
+		}
+	})
+}
+
+// invoke sends an API Gateway event past the gateway.
+func (p *platform) invoke(t *testing.T, name string, ev any, stream bool) reply {
+	t.Helper()
+	resp, err := p.Lambda(name).Invoke(t.Context(), ev)
+	if err != nil {
+		t.Fatalf("invoke: %v", err)
+	}
+	defer func() { _ = resp.Close() }()
+	if resp.Streamed() != stream {
+		t.Fatalf("streamed: %v; want %v", resp.Streamed(), stream)
+	}
+	if stream {
+		return readStream(resp)
+	}
+	var a events.APIGatewayProxyResponse
+	if err := resp.JSON(&a); err != nil {
+		t.Fatal(err)
+	}
+	return reply{status: a.StatusCode, header: a.MultiValueHeaders, body: []byte(a.Body)}
+}
+
+func readStream(resp *runtimeapi.Response) reply {
+	var body strings.Builder
+	buf := make([]byte, 4096)
+	for {
+		n, err := resp.Read(buf)
+		body.Write(buf[:n])
+		if err != nil {
+			return reply{status: resp.Status, header: resp.Header, body: []byte(body.String())}
+		}
+	}
+}
+
+// Nothing is wired to a database that was down when a process got its first
+// event, and nothing stays broken when it is back.
+func TestADatabaseThatIsDownCostsRequestsNotProcesses(t *testing.T) {
+	t.Parallel()
+	p := start(t, "inference", "keys", "budgets", "analytics", "operations")
+	var boxes []*runtimeapi.Sandbox
+	for _, name := range []string{"inference", "keys", "budgets", "analytics", "operations"} {
+		boxes = append(boxes, p.sandbox(name))
+	}
+	targets := map[string]bool{ // and whether they are of the data plane
+		"/v1/models": true, "/v1/api-keys": false, "/v1/budgets": false, "/v1/usage": false, "/readyz": false,
+	}
+	postgrestest.Refuse(t, p.database)
+	for target, dataPlane := range targets {
+		got := p.do("GET", target, p.key(admin), "")
+		got.problem(t, http.StatusServiceUnavailable, "unavailable", dataPlane)
+		for _, inner := range []string{"postgres", "SQLSTATE", "pgx"} {
+			if strings.Contains(string(got.body), inner) {
+				t.Errorf("%s says %q: %s", target, inner, got.body)
+			}
+		}
+	}
+	postgrestest.Admit(t, p.database)
+	for target := range targets {
+		if got := p.do("GET", target, p.key(admin), ""); got.status != http.StatusOK {
+			t.Errorf("%s after the outage: %d %s", target, got.status, got.body)
+		}
+	}
+	for _, b := range boxes {
+		alive(t, b)
+	}
+}
+
+func alive(t *testing.T, b *runtimeapi.Sandbox) {
+	t.Helper()
+	select {
+	case <-b.Exited():
+		t.Errorf("a process has ended: %v", b.ExitErr())
+	default:
+	}
+}

@@ -1,0 +1,233 @@
+package catalogue_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/aiaas/aiaas/adapters/postgres/postgrestest"
+	"github.com/aiaas/aiaas/functions"
+	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/usage"
+	"github.com/aiaas/aiaas/tests/runtimeapi"
+)
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// used is an event of this platform.
+func (p *platform) used() *usage.Event {
+	now := time.Now().UTC()
+	return &usage.Event{
+		ID: id.New(id.Request), OrgID: p.keys.OrganizationID, ProjectID: p.keys.ProjectID, KeyID: "key_test",
+		Model: modelID, BackendID: "be_test", PriceID: "prc_test", Endpoint: "/v1/chat/completions",
+		AdmittedAt: now, Period: now.Format("2006-01") + "-01", Outcome: usage.Complete,
+		Input: 10, Output: 1, Currency: "USD", Cost: 1,
+	}
+}
+
+func body(t *testing.T, e *usage.Event) string {
+	t.Helper()
+	r, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(r.Body)
+}
+
+func sqs(bodies ...string) events.SQSEvent {
+	var ev events.SQSEvent
+	for i, b := range bodies {
+		ev.Records = append(ev.Records, events.SQSMessage{MessageId: fmt.Sprintf("message-%d", i), Body: b, EventSource: "aws:sqs"})
+	}
+	return ev
+}
+
+// failures invokes a function with a batch and returns the ids that come back.
+func (p *platform) failures(name string, batch events.SQSEvent) []string {
+	p.t.Helper()
+	var got events.SQSEventResponse
+	if err := p.event(name, batch, &got); err != nil {
+		p.t.Fatal(err)
+	}
+	var ids []string
+	for _, f := range got.BatchItemFailures {
+		ids = append(ids, f.ItemIdentifier)
+	}
+	return ids
+}
+
+const booked = `SELECT count(*) || ' ' || count(DISTINCT event_id) || ' ' || coalesce(sum(amount_nano), 0) FROM analytics.ledger_entries`
+
+func TestUsageQueue(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	one, two, three := p.used(), p.used(), p.used()
+	batch := sqs(body(t, one), `{"no":"event"}`, body(t, two), body(t, one))
+	for _, delivery := range []string{"first", "again"} {
+		if diff := cmp.Diff([]string{"message-1"}, p.failures("metering", batch)); diff != "" {
+			t.Errorf("%s: %s", delivery, diff)
+		}
+		if got := p.scalar(booked); got != "2 2 2" {
+			t.Errorf("%s: booked %s; want 2 2 2", delivery, got)
+		}
+	}
+	// One that went through the queue and the inbox is one.
+	p.inInbox(three)
+	if failed := p.failures("metering", sqs(body(t, three))); len(failed) > 0 {
+		t.Errorf("failed %v", failed)
+	}
+	p.job("metering", "drain")
+	if got := p.scalar(booked); got != "3 3 3" {
+		t.Errorf("booked %s; want 3 3 3", got)
+	}
+	if got := p.scalar(`SELECT count(*) FROM analytics.inbox`); got != "0" {
+		t.Errorf("%s left in the inbox", got)
+	}
+}
+
+func (p *platform) inInbox(e *usage.Event) {
+	p.t.Helper()
+	postgrestest.Exec(p.t, p.database, fmt.Sprintf(`INSERT INTO analytics.inbox (org_id, event_id, body) VALUES ('%s', '%s', convert_to('%s', 'UTF8'))`,
+		e.OrgID, e.ID, body(p.t, e)))
+}
+
+// effect is what a job must do: what the query answers before and after.
+type effect struct {
+	arrange       func(p *platform)
+	query         string
+	before, after string
+}
+
+// nextMonth names the partition of usage events for the month to come.
+const nextMonth = `'analytics.usage_events_' || to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month', 'YYYYMM')`
+
+// scheduled has the effect of every schedule, by function and job.
+func scheduled() map[string]effect {
+	return map[string]effect{
+		"metering/drain": {
+			func(p *platform) { p.inInbox(p.used()) },
+			`SELECT (SELECT count(*) FROM analytics.inbox) || ' waiting, ' || (SELECT count(*) FROM analytics.ledger_entries) || ' booked'`,
+			"1 waiting, 0 booked", "0 waiting, 1 booked",
+		},
+		"metering/fold": {
+			func(p *platform) { p.failures("metering", sqs(body(p.t, p.used()))) },
+			`SELECT (SELECT count(*) FROM analytics.usage_deltas) || ' deltas, ' || (SELECT count(*) FROM analytics.usage_minutes) || ' minutes'`,
+			"1 deltas, 0 minutes", "0 deltas, 1 minutes",
+		},
+		"metering/partitions": {
+			func(p *platform) {
+				postgrestest.Exec(p.t, p.database, `DO $$ BEGIN EXECUTE 'DROP TABLE ' || `+nextMonth+`; END $$`)
+			},
+			`SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass(` + nextMonth + `)`, "0", "1",
+		},
+	}
+}
+
+func TestEverySchedule(t *testing.T) {
+	t.Parallel()
+	known := scheduled()
+	for _, e := range functions.Catalogue() {
+		for _, s := range e.Spec.Schedules {
+			name := e.Spec.Name + "/" + s.Job
+			c, ok := known[name]
+			delete(known, name)
+			if !ok {
+				t.Errorf("%s: nothing says what it must do", name)
+				continue
+			}
+			for form, ev := range map[string]string{
+				"Scheduler": `{"job":"` + s.Job + `"}`,
+				"rule":      `{"version":"0","id":"1","detail-type":"Scheduled Event","source":"aws.events","resources":[],"detail":{"job":"` + s.Job + `"}}`,
+			} {
+				t.Run(name+"/"+form, func(t *testing.T) {
+					t.Parallel()
+					p := start(t)
+					c.arrange(p)
+					if got := p.scalar(c.query); got != c.before {
+						t.Fatalf("before: %s; want %s", got, c.before)
+					}
+					for range 2 { // a job must bear running twice
+						var done struct{ Job string }
+						if err := p.event(e.Spec.Name, json.RawMessage(ev), &done); err != nil || done.Job != s.Job {
+							t.Fatalf("answer %q, %v", done.Job, err)
+						}
+						if got := p.scalar(c.query); got != c.after {
+							t.Errorf("after: %s; want %s", got, c.after)
+						}
+					}
+				})
+			}
+		}
+	}
+	for name := range known {
+		t.Errorf("%s: no such schedule", name)
+	}
+}
+
+func TestEventsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	for _, e := range functions.Catalogue() {
+		t.Run(e.Spec.Name, func(t *testing.T) {
+			t.Parallel()
+			refused := []string{
+				"", "{", "null", "[]", `"text"`, "{}", `{"httpMethod":7}`, `{"httpMethod":"GET","path":{}}`,
+				`{"Records":[]}`, `{"Records":{}}`, `{"Records":[{"eventSource":"aws:s3"}]}`, `{"job":"nothing"}`, `{"job":7}`,
+				`{"source":"aws.s3","detail-type":"Object Created"}`,
+				`{"source":"aws.events","detail-type":"Scheduled Event","detail":"text"}`,
+				strings.Repeat("[", 20_000),
+			}
+			if len(e.Spec.Queues) == 0 {
+				refused = append(refused, `{"Records":[{"eventSource":"aws:sqs","messageId":"1","body":"{}"}]}`)
+			}
+			if len(e.Spec.Schedules) == 0 {
+				refused = append(refused, `{"job":"drain"}`, `{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}`)
+			}
+			for _, ev := range refused {
+				_, err := p.Lambda(e.Spec.Name).Invoke(t.Context(), json.RawMessage(ev))
+				fe, ok := errors.AsType[*runtimeapi.FunctionError](err)
+				if !ok || fe.Type == runtimeapi.ExitError || fe.Type == runtimeapi.TimeoutError {
+					t.Errorf("%.60q: %v; want a failed invocation of a process that lives", ev, err)
+				}
+			}
+			p.answers(t, e.Spec)
+		})
+	}
+}
+
+// answers checks that a function's only process still works.
+func (p *platform) answers(t *testing.T, s function.Spec) {
+	t.Helper()
+	for _, r := range s.Routes {
+		if r.Method == http.MethodGet {
+			c := routes()[r.OperationID].good
+			if got := p.do(r.Method, c.target, p.key(c.as), c.body); got.status != r.SuccessStatus() {
+				t.Errorf("afterwards %s: %d %s", r.Pattern(), got.status, got.body)
+			}
+		}
+	}
+	for _, j := range s.Schedules {
+		p.job(s.Name, j.Job)
+	}
+}
+
+func TestEveryQueueIsCovered(t *testing.T) {
+	t.Parallel()
+	covered := map[string]bool{"metering/usage": true}
+	for _, e := range functions.Catalogue() {
+		for _, q := range e.Spec.Queues {
+			if !covered[e.Spec.Name+"/"+q.Name] {
+				t.Errorf("%s/%s: no batch covers it", e.Spec.Name, q.Name)
+			}
+		}
+	}
+}
