@@ -82,6 +82,7 @@ type Error struct {
 	Code       Code
 	Detail     string         // for the caller; "" to say nothing more than the title
 	Param      string         // the member of the request that is at fault, if one is
+	OpenAICode string         // what OpenAI calls this, where that is not the Code: "model_not_found"
 	Members    map[string]any // more members of the problem document ("limit", "budget")
 	RetryAfter time.Duration  // 0: not said
 	Err        error          // for the log only

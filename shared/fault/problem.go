@@ -61,6 +61,9 @@ func (e *Error) Document(requestID, instance string, openAI bool) Problem {
 
 func (e *Error) openAI(m meaning) *OpenAIError {
 	o := &OpenAIError{Message: e.Detail, Type: m.kind, Code: string(e.Code)}
+	if e.OpenAICode != "" {
+		o.Code = e.OpenAICode
+	}
 	if o.Message == "" {
 		o.Message = m.title
 	}

@@ -180,7 +180,9 @@ func (g *Gateway) resolve(ctx context.Context, c *call) error {
 
 // ErrNoModel is the one answer for models that are unknown or not entitled.
 func ErrNoModel(id string) error {
-	return fault.New(fault.NotFound, "The model %q does not exist or you do not have access to it.", clip(id)).At("model")
+	f := fault.New(fault.NotFound, "The model %q does not exist or you do not have access to it.", clip(id)).At("model")
+	f.OpenAICode = "model_not_found"
+	return f
 }
 
 // maxStale is how often an admission is tried anew because the organisation's

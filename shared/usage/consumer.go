@@ -113,7 +113,7 @@ func (c *Consumer) book(ctx context.Context, events []*Event, recorded []Recorde
 	case err == nil:
 		return c.commit(ctx, events, booking)
 	case errors.Is(err, ErrFenced):
-		c.Fatal(err)
+		c.Fatal(ErrFenced)
 		return fmt.Errorf("book usage: %w", err)
 	case fault.Is(err, fault.Unavailable) || ctx.Err() != nil:
 		return fmt.Errorf("book usage: %w", err)

@@ -286,3 +286,9 @@ func (g *Gateway) Database() Database {
 	}
 	return Database{URL: "postgres:///aiaas?host=" + filepath.Join(g.DataDir, "run") + "&port=5432&user=aiaas&sslmode=disable"}
 }
+
+// NotReady reports whether /readyz says so, or nobody answers.
+func (g *Gateway) NotReady(ctx context.Context) bool {
+	a := g.Do(ctx, Call{Method: http.MethodGet, Path: "/readyz"})
+	return a.Status != http.StatusOK
+}

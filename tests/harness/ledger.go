@@ -3,12 +3,9 @@ package harness
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/aiaas/aiaas/adapters/postgres/embedded"
 )
 
 // Database is a superuser's look into a database. Each use connects anew, so that
@@ -181,51 +178,4 @@ func (s *Sums) add(e Entry) {
 	s.CachedInputTokens += e.Cached
 	s.OutputTokens += e.Output
 	s.CostNano += e.Cost
-}
-
-// Server is a PostgreSQL of the test's own, which several gateways can share and
-// which can be taken away from them.
-type Server struct {
-	dir string
-	db  *embedded.Server
-}
-
-// StartServer starts a database server. It is stopped when the test ends.
-func StartServer(t testing.TB) *Server {
-	t.Helper()
-	s := &Server{dir: Folder(t) + "/d"}
-	s.Start(t)
-	t.Cleanup(func() { s.Stop(t) })
-	return s
-}
-
-// Start starts the server again, on the same data.
-func (s *Server) Start(t testing.TB) {
-	t.Helper()
-	Binary(t)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Patience)
-	defer cancel()
-	db, err := embedded.Start(ctx, embedded.Config{DataDir: s.dir, Search: []string{command.root + "/.cache/postgres"}})
-	Must(t, err)
-	s.db = db
-}
-
-// Stop stops the server; its clients lose their connections.
-func (s *Server) Stop(t testing.TB) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Patience)
-	defer cancel()
-	Must(t, s.db.Stop(ctx))
-}
-
-// URL is the address of its database; the same after every start.
-func (s *Server) URL() string { return s.db.URL() }
-
-// PID is the server's process id.
-func (s *Server) PID() int { return s.db.PID() }
-
-// NotReady reports whether /readyz says so, or nobody answers.
-func (g *Gateway) NotReady(ctx context.Context) bool {
-	a := g.Do(ctx, Call{Method: http.MethodGet, Path: "/readyz"})
-	return a.Status != http.StatusOK
 }

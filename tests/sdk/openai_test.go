@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,28 +54,24 @@ func weather() []openai.ChatCompletionToolUnionParam {
 // it uses them up.
 func TestOpenAIGo(t *testing.T) {
 	p := open(t)
-	for name, part := range map[string]func(*testing.T, *place){
-		"models":                     goModels,
-		"whole answers":              goWhole,
-		"structured output":          goStructured,
-		"streams":                    goStreams,
-		"usage in streams":           goStreamUsage,
-		"tools":                      goTools,
-		"images":                     goImages,
-		"unknown members":            goUnknown,
-		"errors":                     goErrors,
-		"broken streams":             goBrokenStreams,
-		"leaving":                    goLeaving,
-		"retries":                    goRetries,
-		"retries wait as told":       goRetryAfter,
-		"the SDK's time-out":         goTimeout,
-		"configuration by variables": goEnvironment,
-	} {
-		t.Run(name, func(t *testing.T) { part(t, p) })
-	}
+	t.Run("models", p.goModels)
+	t.Run("whole answers", p.goWhole)
+	t.Run("structured output", p.goStructured)
+	t.Run("streams", p.goStreams)
+	t.Run("usage in streams", p.goStreamUsage)
+	t.Run("tools", p.goTools)
+	t.Run("images", p.goImages)
+	t.Run("unknown members", p.goUnknown)
+	t.Run("errors", p.goErrors)
+	t.Run("broken streams", p.goBrokenStreams)
+	t.Run("leaving", p.goLeaving)
+	t.Run("retries", p.goRetries)
+	t.Run("retries wait as told", p.goRetryAfter)
+	t.Run("the SDK's time-out", p.goTimeout)
+	t.Run("configuration by variables", p.goEnvironment)
 }
 
-func goModels(t *testing.T, p *place) {
+func (p *place) goModels(t *testing.T) {
 	client := p.client()
 	var ids []string
 	list := client.Models.ListAutoPaging(t.Context())
@@ -82,10 +79,10 @@ func goModels(t *testing.T, p *place) {
 		ids = append(ids, list.Current().ID)
 	}
 	harness.Must(t, list.Err())
-	if diff := cmp.Diff([]string{"demo", "flaky", "lab/recorded", "unpriced"}, ids); diff != "" {
-		t.Error(diff)
-	}
 	for _, id := range []string{p.Demo, p.Recorded} {
+		if !slices.Contains(ids, id) {
+			t.Errorf("%s is not in the list %v", id, ids)
+		}
 		model, err := client.Models.Get(t.Context(), id)
 		if err != nil || model.ID != id || model.Created == 0 || model.OwnedBy == "" {
 			t.Errorf("%s: %+v, %v", id, model, err)
@@ -93,7 +90,7 @@ func goModels(t *testing.T, p *place) {
 	}
 }
 
-func goWhole(t *testing.T, p *place) {
+func (p *place) goWhole(t *testing.T) {
 	client, params := p.client(), p.ask("Hello")
 	params.N, params.Seed = openai.Int(2), openai.Int(1)
 	params.Logprobs, params.TopLogprobs = openai.Bool(true), openai.Int(1)
@@ -125,7 +122,7 @@ func goWhole(t *testing.T, p *place) {
 	}
 }
 
-func goStructured(t *testing.T, p *place) {
+func (p *place) goStructured(t *testing.T) {
 	client, params := p.client(), p.ask("Hello")
 	params.ResponseFormat = openai.ChatCompletionNewParamsResponseFormatUnion{
 		OfJSONSchema: &openai.ResponseFormatJSONSchemaParam{JSONSchema: openai.ResponseFormatJSONSchemaJSONSchemaParam{
@@ -164,7 +161,7 @@ func accumulate(t *testing.T, stream *ssestream.Stream[openai.ChatCompletionChun
 	return acc, chunks, stream.Err()
 }
 
-func goStreams(t *testing.T, p *place) {
+func (p *place) goStreams(t *testing.T) {
 	client, params := p.client(), p.ask("Hello")
 	params.N, params.Logprobs = openai.Int(2), openai.Bool(true)
 	whole, err := client.Chat.Completions.New(t.Context(), params)
@@ -182,7 +179,7 @@ func goStreams(t *testing.T, p *place) {
 	}
 }
 
-func goStreamUsage(t *testing.T, p *place) {
+func (p *place) goStreamUsage(t *testing.T) {
 	client := p.client()
 	whole, err := client.Chat.Completions.New(t.Context(), p.ask("Hello"))
 	harness.Must(t, err)
@@ -214,7 +211,7 @@ func goStreamUsage(t *testing.T, p *place) {
 	}
 }
 
-func goTools(t *testing.T, p *place) {
+func (p *place) goTools(t *testing.T) {
 	client, params := p.client(), p.ask("Call get_weather")
 	params.Tools = weather()
 	whole, err := client.Chat.Completions.New(t.Context(), params)
@@ -237,7 +234,7 @@ func goTools(t *testing.T, p *place) {
 	}
 }
 
-func goImages(t *testing.T, p *place) {
+func (p *place) goImages(t *testing.T) {
 	url := "data:image/png;base64," + strings.Repeat("iVBORw0KGgo", 40) + "="
 	params := openai.ChatCompletionNewParams{
 		Model: p.Recorded,
@@ -266,7 +263,7 @@ func (p *place) forwarded(t *testing.T, params openai.ChatCompletionNewParams, m
 	return got.Body
 }
 
-func goUnknown(t *testing.T, p *place) {
+func (p *place) goUnknown(t *testing.T) {
 	params := p.ask("Hello")
 	params.Model = p.Recorded
 	body := p.forwarded(t, params,
@@ -288,7 +285,7 @@ type refusal struct {
 	kind, code, param string
 }
 
-func goErrors(t *testing.T, p *place) {
+func (p *place) goErrors(t *testing.T) {
 	key := option.WithAPIKey
 	model := func(id string) option.RequestOption { return option.WithJSONSet("model", id) }
 	for name, c := range map[string]struct {
@@ -309,7 +306,7 @@ func goErrors(t *testing.T, p *place) {
 		"a backend that is busy":   {[]option.RequestOption{misbehave("status", 429)}, refusal{503, "server_error", "unavailable", ""}},
 		"a silent backend":         {[]option.RequestOption{misbehave("delay_ms", 20_000)}, refusal{504, "server_error", "upstream_timeout", ""}},
 	} {
-		t.Run(name, func(t *testing.T) { p.refuses(t, c.options, c.want) })
+		t.Run(name, func(t *testing.T) { _ = p.refuses(t, c.options, c.want) })
 	}
 	t.Run("a rate limit", func(t *testing.T) {
 		client, limited := p.client(key(p.Keys.Limited)), []option.RequestOption{key(p.Keys.Limited)}
@@ -344,7 +341,7 @@ func (p *place) refuses(t *testing.T, options []option.RequestOption, want refus
 	return e
 }
 
-func goBrokenStreams(t *testing.T, p *place) {
+func (p *place) goBrokenStreams(t *testing.T) {
 	client := p.client()
 	for instruction, code := range map[string]string{
 		"cut_after": "upstream_error", "end_after": "upstream_error", "malformed_after": "upstream_error",
@@ -366,7 +363,7 @@ func goBrokenStreams(t *testing.T, p *place) {
 	}
 }
 
-func goLeaving(t *testing.T, p *place) {
+func (p *place) goLeaving(t *testing.T) {
 	type chunks = *ssestream.Stream[openai.ChatCompletionChunk]
 	for name, leave := range map[string]func(chunks, context.CancelFunc) error{
 		"closing the stream":     func(s chunks, _ context.CancelFunc) error { return s.Close() },
@@ -419,7 +416,7 @@ func (a *attempts) option() option.RequestOption {
 	return option.WithHTTPClient(&http.Client{Transport: a})
 }
 
-func goRetries(t *testing.T, p *place) {
+func (p *place) goRetries(t *testing.T) {
 	params := p.ask("Hello")
 	params.Model = p.Flaky
 	order := `{"status":503,"retry_after":1,"times":1}`
@@ -452,7 +449,7 @@ func goRetries(t *testing.T, p *place) {
 
 // A limit of 20 a minute frees a place every 3 s; the SDK by itself would wait
 // half a second at most before its only repetition, and be refused again.
-func goRetryAfter(t *testing.T, p *place) {
+func (p *place) goRetryAfter(t *testing.T) {
 	client := p.client(option.WithAPIKey(p.Keys.Refilled))
 	refused := false
 	for i := 0; i < 60 && !refused; i++ {
@@ -472,7 +469,7 @@ func goRetryAfter(t *testing.T, p *place) {
 	}
 }
 
-func goTimeout(t *testing.T, p *place) {
+func (p *place) goTimeout(t *testing.T) {
 	client := p.client(option.WithRequestTimeout(200 * time.Millisecond))
 	_, err := client.Chat.Completions.New(t.Context(), p.ask("Hello"), misbehave("delay_ms", 10_000))
 	if !errors.Is(err, context.DeadlineExceeded) {
@@ -480,7 +477,7 @@ func goTimeout(t *testing.T, p *place) {
 	}
 }
 
-func goEnvironment(t *testing.T, p *place) {
+func (p *place) goEnvironment(t *testing.T) {
 	t.Setenv("OPENAI_BASE_URL", p.baseURL())
 	t.Setenv("OPENAI_API_KEY", p.gateway.APIKey)
 	client := openai.NewClient()

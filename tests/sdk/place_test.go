@@ -57,9 +57,13 @@ func open(t *testing.T) *place {
 	p.Backend = p.recorder.url
 	flaky := harness.StartUpstream(t, demo.Config{Control: true})
 	p.FlakyControl = strings.TrimSuffix(flaky.URL, "/v1")
-	p.addModel(t, p.Recorded, p.Backend+"/v1", true)
-	p.addModel(t, p.Flaky, flaky.URL, true)
-	p.addModel(t, p.Unpriced, flaky.URL, false)
+	p.addModel(t, p.Recorded, p.Backend+"/v1")
+	p.addModel(t, p.Flaky, flaky.URL)
+	p.addModel(t, p.Unpriced, flaky.URL)
+	for _, id := range []string{p.Recorded, p.Flaky} {
+		p.manage(t, p.gateway.PlatformKey, "/v1/price-books/default/prices",
+			map[string]any{"model": id, "input_usd_per_million": "1.00", "output_usd_per_million": "4.00"}, nil)
+	}
 	p.addKeys(t)
 	return p
 }
@@ -72,16 +76,12 @@ func (p *place) manage(t *testing.T, key, path string, body map[string]any, out 
 	p.gateway.Manage(t, harness.Call{Path: path, Key: key, Body: string(text)}, http.StatusCreated, out)
 }
 
-func (p *place) addModel(t *testing.T, id, backend string, priced bool) {
+func (p *place) addModel(t *testing.T, id, backend string) {
 	t.Helper()
 	platform := p.gateway.PlatformKey
 	p.manage(t, platform, "/v1/models", map[string]any{"id": id}, nil)
 	p.manage(t, platform, "/v1/models/"+url.PathEscape(id)+"/backends",
 		map[string]any{"protocol": "openai", "base_url": backend, "upstream_model": "demo"}, nil)
-	if priced {
-		p.manage(t, platform, "/v1/price-books/default/prices",
-			map[string]any{"model": id, "input_usd_per_million": "1.00", "output_usd_per_million": "4.00"}, nil)
-	}
 }
 
 func (p *place) addKeys(t *testing.T) {
@@ -111,7 +111,7 @@ func (p *place) addKeys(t *testing.T) {
 	p.Keys.Single = limited("concurrent_requests", 1)
 }
 
-// BaseURL is what a SDK is configured with.
+// baseURL is what a SDK is configured with.
 func (p *place) baseURL() string { return p.gateway.BaseURL + "/v1" }
 
 // chat makes a chat completion without a SDK.
@@ -184,20 +184,22 @@ func (r *recorder) outcome(id string) (demo.Served, bool) {
 }
 
 func (r *recorder) tell(w http.ResponseWriter, req *http.Request) {
-	got, ok := r.received(req.PathValue("id"))
-	answer(w, got, ok)
+	if got, ok := r.received(req.PathValue("id")); ok {
+		answer(w, got)
+		return
+	}
+	http.NotFound(w, req)
 }
 
 func (r *recorder) tellOutcome(w http.ResponseWriter, req *http.Request) {
-	got, ok := r.outcome(req.PathValue("id"))
-	answer(w, got, ok)
-}
-
-func answer(w http.ResponseWriter, v any, found bool) {
-	if !found {
-		http.NotFound(w, nil)
+	if got, ok := r.outcome(req.PathValue("id")); ok {
+		answer(w, got)
 		return
 	}
+	http.NotFound(w, req)
+}
+
+func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // a test that does not read it fails by itself
 }

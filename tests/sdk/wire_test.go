@@ -40,12 +40,12 @@ const helloBody = `{"messages":[{"role":"user","content":"Hello"}],"model":"demo
 // TestWire holds the gateway to what clients see below any SDK.
 func TestWire(t *testing.T) {
 	p := open(t)
-	t.Run("what Python's SDK relies on", func(t *testing.T) { python(t, p) })
-	t.Run("harmless differences", func(t *testing.T) { harmless(t, p) })
-	t.Run("unknown members are forwarded verbatim", func(t *testing.T) { verbatim(t, p) })
+	t.Run("what Python's SDK relies on", p.python)
+	t.Run("harmless differences", p.harmless)
+	t.Run("unknown members are forwarded verbatim", p.verbatim)
 }
 
-func python(t *testing.T, p *place) {
+func (p *place) python(t *testing.T) {
 	t.Run("a whole answer is plain JSON with its length", func(t *testing.T) {
 		a := p.chat(t.Context(), helloBody+"}", pythonHeaders())
 		if a.Status != http.StatusOK || a.Header.Get("Content-Type") != "application/json" || a.Header.Get("Content-Encoding") != "" {
@@ -120,7 +120,7 @@ func events(t *testing.T, a harness.Answer) []string {
 }
 
 // harmless: clients differ in small ways that mean nothing.
-func harmless(t *testing.T, p *place) {
+func (p *place) harmless(t *testing.T) {
 	body := helloBody + "}"
 	for name, c := range map[string]harness.Call{
 		"a newline after the body":      {Body: body + "\n"},
@@ -146,7 +146,7 @@ func harmless(t *testing.T, p *place) {
 
 // verbatim: what the gateway does not interpret it does not rewrite either.
 // Numbers that no float64 holds, escapes, order and spaces stay as written.
-func verbatim(t *testing.T, p *place) {
+func (p *place) verbatim(t *testing.T) {
 	const (
 		before   = `"x_big":12345678901234567890123,"x_exact":1.10,"x_exponent":1E+5`
 		messages = `"messages":[{"role":"user","content":"Gr\u00fc\u00dfe \ud83d\ude00 \/ \u2028","x_note":{ "b" : 1, "a" : -0.0 }}]`
