@@ -42,8 +42,8 @@ func DB(ctx context.Context, e *function.Env, service function.Service, role pos
 			break
 		}
 	}
-	return function.Shared(ctx, e, "database of "+string(owner)+" as "+string(role), func(context.Context) (*postgres.DB, function.Closer, error) {
-		db, err := postgres.Open(url, role, s.DatabaseConns)
+	return function.Shared(ctx, e, "database of "+string(owner)+" as "+string(role), func(ctx context.Context) (*postgres.DB, function.Closer, error) {
+		db, err := postgres.Open(ctx, url, role, s.DatabaseConns)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -191,7 +191,7 @@ func takeOver(ctx context.Context, e *function.Env) (*gate, error) {
 		if err := ledger.Reclaim(ctx, epoch); err != nil {
 			return nil, nil, err
 		}
-		e.Log.Info("took over", "epoch", epoch)
+		e.Log.InfoContext(ctx, "took over", "epoch", epoch)
 		return g, func(context.Context) error { return g.spool.Close() }, nil
 	})
 }
@@ -227,10 +227,10 @@ func Recorder(ctx context.Context, e *function.Env) (*usage.Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return function.Shared(ctx, e, "recorder", func(context.Context) (*usage.Recorder, function.Closer, error) {
+	return function.Shared(ctx, e, "recorder", func(ctx context.Context) (*usage.Recorder, function.Closer, error) {
 		r := usage.NewRecorder(usage.RecorderConfig{Sinks: []usage.Sink{g.inbox, g.spool}, Log: e.Log, Fatal: e.Fatal})
-		//nolint:contextcheck,forbidigo // it ends with the process, not with the request that opened it
-		drainCtx, cancel := context.WithCancel(context.Background())
+		// It ends with the process, not with the request that opened it.
+		drainCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		done := make(chan struct{})
 		go func() { defer close(done); drainSpool(drainCtx, e, g) }()
 		return r, func(ctx context.Context) error {

@@ -39,8 +39,9 @@ type DB struct {
 	pool *pgxpool.Pool
 }
 
-// Open makes a pool of at most maxConns connections. It does no I/O.
-func Open(databaseURL string, role Role, maxConns int32) (*DB, error) {
+// Open makes a pool of at most maxConns connections. It does no I/O, and the pool
+// outlives ctx.
+func Open(ctx context.Context, databaseURL string, role Role, maxConns int32) (*DB, error) {
 	cfg, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("read database URL: %w", redact(err))
@@ -53,7 +54,7 @@ func Open(databaseURL string, role Role, maxConns int32) (*DB, error) {
 	cfg.ConnConfig.RuntimeParams["role"] = string(role)
 	cfg.ConnConfig.RuntimeParams["application_name"] = string(role)
 	cfg.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	pool, err := pgxpool.NewWithConfig(context.Background(), cfg) //nolint:contextcheck,forbidigo // the pool outlives the request that opens it
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make connection pool: %w", redact(err))
 	}
@@ -62,8 +63,7 @@ func Open(databaseURL string, role Role, maxConns int32) (*DB, error) {
 
 // redact keeps a URL with its password out of an error's text.
 func redact(err error) error {
-	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		return errors.New("it can't be parsed") //nolint:err113 // the parser's own text quotes the URL
 	}
 	return err
@@ -120,8 +120,7 @@ const (
 
 // sqlState is the SQLSTATE of a server's error, or "".
 func sqlState(err error) string {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pe.Code
 	}
 	return ""

@@ -97,7 +97,7 @@ func book(ctx context.Context, tx pgx.Tx, events []*usage.Event) (map[eventKey]b
 	b.Queue(`SELECT budget_id, org_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''), unit, period, time_zone, created_at
 		FROM analytics.budgets WHERE org_id = ANY($1) AND action <> 'block'`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
 		budgets, err = pgx.CollectRows(rows, scanCounted)
-		return err
+		return err //nolint:wrapcheck // wrapped below
 	})
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return nil, nil, fmt.Errorf("book events: %w", err)
@@ -319,9 +319,9 @@ func (l *Ledger) Fold(ctx context.Context) (int, error) {
 	err := l.db.Do(ctx, func(tx pgx.Tx) error {
 		var mine bool
 		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(foldLock)).Scan(&mine); err != nil || !mine {
-			return err
+			return err //nolint:wrapcheck // translated by Do
 		}
-		return tx.QueryRow(ctx, foldSQL).Scan(&folded)
+		return tx.QueryRow(ctx, foldSQL).Scan(&folded) //nolint:wrapcheck // translated by Do
 	})
 	return folded, err
 }

@@ -55,5 +55,5 @@ func (f *fixture) open(role postgres.Role) *postgres.DB {
 }
 
 func record(ctx context.Context, org, action string) audit.Record {
-	return audit.New(ctx, authz.Principal{OrgID: org, KeyID: "key_admin"}, noon(), action, "target", map[string]any{"a": 1})
+	return audit.New(ctx, authz.Principal{OrgID: org, KeyID: "key_admin"}, noon(), action, "target").With(map[string]any{"a": 1})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -53,13 +54,14 @@ func exitCode(err error) int {
 
 // settingsTopic is a help topic: `aiaas help settings`.
 func settingsTopic() *cobra.Command {
-	text := "All settings are read from the environment.\n\n"
+	var text strings.Builder
+	text.WriteString("All settings are read from the environment.\n\n")
 	for _, s := range open.Describe() {
-		text += fmt.Sprintf("  %-28s %s", s.Name, s.Doc)
+		fmt.Fprintf(&text, "  %-28s %s", s.Name, s.Doc)
 		if s.Default != "" {
-			text += fmt.Sprintf(" (default %s)", s.Default)
+			fmt.Fprintf(&text, " (default %s)", s.Default)
 		}
-		text += "\n"
+		text.WriteString("\n")
 	}
-	return &cobra.Command{Use: "settings", Short: "The settings and their defaults", Long: text}
+	return &cobra.Command{Use: "settings", Short: "The settings and their defaults", Long: text.String()}
 }

@@ -99,7 +99,7 @@ func (s *setup) keep() error {
 }
 
 func (s *setup) write() error {
-	body, err := json.MarshalIndent(s.profile, "", "  ")
+	body, err := json.MarshalIndent(s.profile, "", "  ") //nolint:gosec // this file is the one place for the keys; mode 0600
 	if err != nil {
 		return fmt.Errorf("encode credentials: %w", err)
 	}

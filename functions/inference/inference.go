@@ -149,8 +149,7 @@ func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error
 		buf.Grow(int(r.ContentLength) + bytes.MinRead) // no copy on the way to EOF
 	}
 	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, most)); err != nil {
-		var over *http.MaxBytesError
-		if errors.As(err, &over) {
+		if _, over := errors.AsType[*http.MaxBytesError](err); over {
 			return nil, tooLarge
 		}
 		return nil, &fault.Error{Code: fault.Invalid, Detail: "the body could not be read", Err: err}

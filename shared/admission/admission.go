@@ -138,24 +138,39 @@ type Spent struct {
 	Seq    int64
 }
 
-// Limiter keeps counters and holds. It is safe for concurrent use. An error means
-// that nothing was decided and nothing is held.
+// Limiter keeps counters, holds and configuration versions. It is safe for
+// concurrent use. An error means that nothing was decided and nothing is held.
 type Limiter interface {
+	Gate
+	Books
+	Versions
+}
+
+// Gate lets requests in and sees them out.
+type Gate interface {
 	Admit(ctx context.Context, r *Request) (Verdict, error)
 	// Finish turns a hold from held to final, frees its concurrency and corrects
 	// the tokens. Finishing what is not held does nothing.
 	Finish(ctx context.Context, f Final) error
 	// Release undoes an admission that came to nothing.
 	Release(ctx context.Context, org, id string) error
+}
+
+// Books keeps a limiter in step with the database.
+type Books interface {
 	// Credit tells what the database has granted. Older states are ignored.
 	Credit(ctx context.Context, org string, at time.Time, grants []Grant) error
 	// Commit drops entries that the ledger has and takes over its sums.
 	Commit(ctx context.Context, c Committed) error
 	// Held is what is reserved on a window: holds and finals.
 	Held(org, budget string, start time.Time) int64
+}
 
-	Latest() uint64
-	Version(org string) uint64
+// Versions orders changes of configuration: whoever read before a Bump finds that
+// its view is stale.
+type Versions interface {
+	Latest() uint64            // the newest version of any organisation
+	Version(org string) uint64 // the newest version of this one
 	Bump(ctx context.Context, org string) error
 }
 

@@ -113,8 +113,7 @@ func limitOf(v Verdict) int64 {
 }
 
 func unavailable(attempted string, err error) error {
-	var f *fault.Error
-	if errors.As(err, &f) {
+	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
 	return fault.Wrap(fault.Unavailable, attempted, err).After(time.Second)

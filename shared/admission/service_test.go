@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -28,6 +27,8 @@ type purse struct {
 	verdict *admission.Verdict // given instead of judging
 	err     error
 	held    map[string][]admission.Hold
+	shorted func() // called when a request is short for the first time
+	seen    map[string]bool
 }
 
 type state struct {
@@ -36,7 +37,7 @@ type state struct {
 }
 
 func newPurse() *purse {
-	return &purse{windows: map[string]*state{}, held: map[string][]admission.Hold{}}
+	return &purse{windows: map[string]*state{}, held: map[string][]admission.Hold{}, seen: map[string]bool{}}
 }
 
 func (p *purse) window(budget string) *state {
@@ -65,6 +66,10 @@ func (p *purse) Admit(_ context.Context, r *admission.Request) (admission.Verdic
 			v.Ask = v.Ask && !r.At.Before(w.askAfter)
 			v.Lacks = append(v.Lacks, admission.Lack{Budget: h.Budget, Start: h.Start, End: h.End, Amount: lack})
 		}
+	}
+	if v.Outcome == admission.Short && p.shorted != nil && !p.seen[r.ID] {
+		p.seen[r.ID] = true
+		p.shorted()
 	}
 	if v.Outcome == admission.Admitted {
 		for _, h := range r.Holds {
@@ -113,7 +118,7 @@ type bank struct {
 	asked   int
 	inside  atomic.Int64
 	most    int64 // questions at once
-	delay   time.Duration
+	enter   func() // called with each question, before it is answered
 	err     error
 }
 
@@ -124,7 +129,9 @@ func newBank(limits map[string]int64, tranche int64) *bank {
 func (b *bank) Grant(_ context.Context, _ string, lacks []admission.Lack) ([]admission.Grant, error) {
 	n := b.inside.Add(1)
 	defer b.inside.Add(-1)
-	time.Sleep(b.delay)
+	if b.enter != nil {
+		b.enter()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.most = max(b.most, n)
@@ -224,45 +231,44 @@ func TestExhaustionAsksTheDatabaseTwiceASecondAtMost(t *testing.T) {
 }
 
 func TestOneQuestionAtATimeForAnOrganisation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newBank(map[string]int64{"a": 1_000_000}, 64)
-		g.delay = time.Millisecond
-		s := admission.NewService(newPurse(), g)
-		var wg sync.WaitGroup
-		for i := range 64 {
-			wg.Go(func() {
-				if _, err := s.Admit(t.Context(), request(fmt.Sprint(i), 0, map[string]int64{"a": 1})); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if g.most != 1 || g.asked != 1 {
-			t.Errorf("%d questions, %d at once; want one: who waits finds what the one before was given", g.asked, g.most)
-		}
-	})
+	g := newBank(map[string]int64{"a": 1_000_000}, 64)
+	p := newPurse()
+	s := admission.NewService(p, g)
+	var short sync.WaitGroup // until all have found the budget short
+	short.Add(64)
+	p.shorted = short.Done
+	g.enter = short.Wait
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			if _, err := s.Admit(t.Context(), request(fmt.Sprint(i), 0, map[string]int64{"a": 1})); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if g.most != 1 || g.asked != 1 {
+		t.Errorf("%d questions, %d at once; want one: who waits finds what the one before was given", g.asked, g.most)
+	}
 }
 
 func TestOrganisationsDoNotWaitForEachOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newBank(map[string]int64{"a": 1_000_000}, 1)
-		g.delay = time.Second
-		s := admission.NewService(newPurse(), g)
-		var wg sync.WaitGroup
-		for i := range 2 {
-			wg.Go(func() {
-				r := request(fmt.Sprint(i), 0, map[string]int64{"a": 1})
-				r.Org = fmt.Sprint("org", i)
-				if _, err := s.Admit(t.Context(), r); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if g.most != 2 {
-			t.Errorf("%d organisations asked at once; want 2", g.most)
-		}
-	})
+	g := newBank(map[string]int64{"a": 1_000_000}, 1)
+	s := admission.NewService(newPurse(), g)
+	var both sync.WaitGroup
+	both.Add(2)
+	g.enter = func() { both.Done(); both.Wait() } // each answer waits for the other's question
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() {
+			r := request(fmt.Sprint(i), 0, map[string]int64{"a": 1})
+			r.Org = fmt.Sprint("org", i)
+			if _, err := s.Admit(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestOutcomes(t *testing.T) {

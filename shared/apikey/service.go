@@ -101,7 +101,7 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewKey) (Key,
 		Environment: n.Environment, Fingerprint: secret.Fingerprint(), Scopes: n.Scopes, Models: n.Models,
 		Limits: n.Limits, ExpiresAt: n.ExpiresAt, CreatedBy: p.Actor(), CreatedAt: now,
 	}
-	rec := audit.New(ctx, p, now, "key.create", k.ID, map[string]any{
+	rec := audit.New(ctx, p, now, "key.create", k.ID).With(map[string]any{
 		"name": k.Name, "fingerprint": k.Fingerprint, "scopes": k.Scopes, "project_id": k.ProjectID,
 	})
 	if err := s.Store.CreateKey(ctx, k, secret.Hash(), rec); err != nil {
@@ -197,7 +197,7 @@ func (s *Service) Revoke(ctx context.Context, p authz.Principal, keyID string) e
 		return err
 	}
 	now := s.Now()
-	rec := audit.New(ctx, p, now, "key.revoke", keyID, nil)
+	rec := audit.New(ctx, p, now, "key.revoke", keyID)
 	if err := s.Store.RevokeKey(ctx, p.OrgID, keyID, now, rec); err != nil {
 		return err
 	}

@@ -24,14 +24,17 @@ type Record struct {
 }
 
 // New makes the record of an act by a principal.
-func New(ctx context.Context, p authz.Principal, at time.Time, action, target string, detail map[string]any) Record {
-	if detail == nil {
-		detail = map[string]any{}
-	}
+func New(ctx context.Context, p authz.Principal, at time.Time, action, target string) Record {
 	return Record{
 		OrgID: p.OrgID, ID: id.New(id.Audit), At: at, Actor: p.Actor(), Action: action,
-		Target: target, Detail: detail, RequestID: RequestID(ctx),
+		Target: target, Detail: map[string]any{}, RequestID: RequestID(ctx),
 	}
+}
+
+// With returns the record with details of the act.
+func (r Record) With(detail map[string]any) Record {
+	r.Detail = detail
+	return r
 }
 
 type requestIDKey struct{}

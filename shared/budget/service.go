@@ -91,7 +91,7 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewBudget) (S
 	if err := s.Orgs.CheckScope(ctx, p.OrgID, b.Scope); err != nil {
 		return State{}, err
 	}
-	rec := audit.New(ctx, p, b.CreatedAt, "budget.create", b.ID, map[string]any{
+	rec := audit.New(ctx, p, b.CreatedAt, "budget.create", b.ID).With(map[string]any{
 		"unit": b.Unit, "amount": FormatAmount(b.Unit, b.Amount), "period": b.Period, "action": b.Action,
 		"project_id": b.Scope.ProjectID, "api_key_id": b.Scope.APIKeyID, "model": b.Scope.Model,
 	})

@@ -77,7 +77,7 @@ func (s *Service) CreateModel(ctx context.Context, p authz.Principal, n NewModel
 	}
 	now := s.Now()
 	m := Model{ID: n.ID, OwnedBy: n.OwnedBy, MaxOutputTokens: n.MaxOutputTokens, CreatedAt: now}
-	rec := audit.New(ctx, p, now, "model.create", m.ID, nil)
+	rec := audit.New(ctx, p, now, "model.create", m.ID)
 	if err := s.Store.CreateModel(ctx, m, rec); err != nil {
 		return Model{}, err
 	}
@@ -113,7 +113,7 @@ func (s *Service) AddBackend(ctx context.Context, p authz.Principal, n NewBacken
 		ID: id.New(id.Backend), ModelID: n.ModelID, Protocol: n.Protocol, BaseURL: strings.TrimRight(n.BaseURL, "/"),
 		UpstreamModel: n.UpstreamModel, Credential: cred, Weight: n.Weight, CreatedAt: now,
 	}
-	rec := audit.New(ctx, p, now, "backend.create", b.ID, map[string]any{"model": b.ModelID, "base_url": b.BaseURL})
+	rec := audit.New(ctx, p, now, "backend.create", b.ID).With(map[string]any{"model": b.ModelID, "base_url": b.BaseURL})
 	if err := s.Store.CreateBackend(ctx, b, rec); err != nil {
 		return Backend{}, err
 	}
@@ -209,7 +209,7 @@ func (s *Service) PublishPrice(ctx context.Context, p authz.Principal, n NewPric
 	if err != nil {
 		return pricing.Price{}, err
 	}
-	rec := audit.New(ctx, p, price.CreatedAt, "price.publish", price.ID, map[string]any{
+	rec := audit.New(ctx, p, price.CreatedAt, "price.publish", price.ID).With(map[string]any{
 		"model": n.Model, "price_book": n.Book, "effective_from": price.EffectiveFrom,
 		"input": price.Input.PerMillion(), "cached_input": price.CachedInput.PerMillion(), "output": price.Output.PerMillion(),
 	})

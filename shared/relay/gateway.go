@@ -153,7 +153,7 @@ func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request) (err e
 	if err != nil {
 		return err
 	}
-	defer g.abandon(c)
+	defer g.abandon(ctx, c)
 	return g.serve(ctx, w, c)
 }
 
@@ -280,17 +280,17 @@ func limitHeaders(h http.Header, v admission.Verdict) {
 }
 
 // abandon frees what a request still holds when it leaves in no foreseen way.
-func (g *Gateway) abandon(c *call) {
+func (g *Gateway) abandon(ctx context.Context, c *call) {
 	if !c.settled {
-		g.release(c)
+		g.release(ctx, c)
 	}
 }
 
-func (g *Gateway) release(c *call) {
+// release frees what is held, whatever became of the client.
+func (g *Gateway) release(ctx context.Context, c *call) {
 	c.settled = true
-	//nolint:forbidigo // what is held must be freed whatever became of the caller
-	if err := g.Admission.Release(context.Background(), c.key.OrgID, c.id); err != nil {
-		g.Log.Error("release hold", "request_id", c.id, "error", err)
+	if err := g.Admission.Release(context.WithoutCancel(ctx), c.key.OrgID, c.id); err != nil {
+		g.Log.ErrorContext(ctx, "release hold", "request_id", c.id, "error", err)
 	}
 }
 
@@ -311,7 +311,7 @@ func (g *Gateway) serve(ctx context.Context, w http.ResponseWriter, c *call) err
 	defer func() { _ = resp.Body.Close() }()
 	w.Header()["X-Aiaas-Backend"] = []string{c.backend.ID}
 	if resp.StatusCode != http.StatusOK {
-		return g.refused(c, resp)
+		return g.refused(ctx, c, resp)
 	}
 	a := &answer{g: g, c: c, client: ctx, resp: resp, idle: idle, leave: leave, cancel: cancel}
 	if c.chat.Stream {
@@ -381,12 +381,12 @@ func (g *Gateway) noAnswer(client context.Context, c *call, err error) error {
 	case client.Err() != nil:
 		// The backend may have begun to work; nothing was received from it. It is
 		// listed, and costs nothing.
-		return errors.Join(ErrClientGone, g.record(c, &tally{}, usage.Aborted, timing{}))
+		return errors.Join(ErrClientGone, g.record(client, c, &tally{}, usage.Aborted, timing{}))
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		g.release(c)
+		g.release(client, c)
 		return fault.Wrap(fault.GatewayTimeout, "wait for backend", err)
 	}
-	g.release(c)
+	g.release(client, c)
 	return fault.Wrap(fault.BadGateway, "reach backend", err)
 }
 

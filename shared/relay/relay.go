@@ -51,7 +51,7 @@ func (a *answer) Read(p []byte) (int, error) {
 	if n > 0 {
 		a.idle.Reset(a.g.Idle)
 	}
-	return n, err //nolint:wrapcheck // io.EOF must stay what it is
+	return n, err
 }
 
 //nolint:gochecknoglobals // a pool is shared by nature
@@ -76,16 +76,16 @@ func (a *answer) whole(w http.ResponseWriter) error {
 	var t tally
 	switch {
 	case err != nil:
-		g.release(c)
+		g.release(a.client, c)
 		return fault.Wrap(fault.BadGateway, "read answer", err)
 	case buf.Len() > maxAnswer:
-		g.release(c)
+		g.release(a.client, c)
 		return fault.Wrap(fault.BadGateway, "read answer", errors.New("it is too large"))
 	case !isJSON(a.resp.Header) || !t.readAnswer(buf.Bytes()):
-		g.release(c)
+		g.release(a.client, c)
 		return fault.Wrap(fault.BadGateway, "read answer", errors.New("it is not a completion"))
 	}
-	if err := g.record(c, &t, usage.Complete, a.times); err != nil {
+	if err := g.record(a.client, c, &t, usage.Complete, a.times); err != nil {
 		return err
 	}
 	h := w.Header()
@@ -112,7 +112,7 @@ func isJSON(h http.Header) bool {
 func (a *answer) stream(w http.ResponseWriter) error {
 	g, c := a.g, a.c
 	if kind, _, err := mime.ParseMediaType(a.resp.Header.Get("Content-Type")); err != nil || kind != "text/event-stream" {
-		g.release(c)
+		g.release(a.client, c)
 		return fault.Wrap(fault.BadGateway, "read stream", errors.New("it is not an event stream"))
 	}
 	s := &stream{answers: c.chat.N, showUsage: c.chat.IncludeUsage}
@@ -155,10 +155,10 @@ func (a *answer) endStream(s *stream, out *client, err error) error {
 	}
 	a.cancel()
 	if outcome == usage.Failed && s.chunks == 0 {
-		g.release(c) // nothing was delivered that could be billed
+		g.release(a.client, c) // nothing was delivered that could be billed
 		return out.fail(brokeOff(err), c.id)
 	}
-	if err := g.record(c, &s.tally, outcome, a.times); err != nil {
+	if err := g.record(a.client, c, &s.tally, outcome, a.times); err != nil {
 		return out.fail(err, c.id)
 	}
 	switch outcome {
@@ -221,9 +221,9 @@ func (o *client) show(p []byte) error {
 		_ = o.control.SetWriteDeadline(o.deadline) // hosts without it have deadlines of their own
 	}
 	if _, err := o.w.Write(p); err != nil {
-		return err //nolint:wrapcheck // only that it failed matters
+		return err
 	}
-	return o.control.Flush() //nolint:wrapcheck // as above
+	return o.control.Flush()
 }
 
 // ErrTold marks an error that the client was told within its stream: nothing more
@@ -247,8 +247,8 @@ func (o *client) fail(err error, requestID string) error {
 // refused ends a request that the backend refused. What is wrong with the
 // client's request the client is told in the backend's words; all else is the
 // platform's business.
-func (g *Gateway) refused(c *call, resp *http.Response) error {
-	g.release(c)
+func (g *Gateway) refused(ctx context.Context, c *call, resp *http.Response) error {
+	g.release(ctx, c)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	said := gjson.GetBytes(body, "error.message").String()
 	cause := errors.New("status " + strconv.Itoa(resp.StatusCode) + ": " + clip(said))
@@ -284,7 +284,7 @@ func retryAfter(h http.Header) time.Duration {
 
 // record settles a request and makes its event durable: the hold becomes final
 // first, so that no one can think the money free in between.
-func (g *Gateway) record(c *call, t *tally, outcome usage.Outcome, times timing) error {
+func (g *Gateway) record(ctx context.Context, c *call, t *tally, outcome usage.Outcome, times timing) error {
 	e := g.event(c, t, outcome, times)
 	amounts := make([]int64, len(c.holds))
 	for i, h := range c.holds {
@@ -297,8 +297,7 @@ func (g *Gateway) record(c *call, t *tally, outcome usage.Outcome, times timing)
 	}
 	c.settled = true
 	final := admission.Final{ID: c.id, Org: c.key.OrgID, Tokens: e.Input + e.Output, Amounts: amounts}
-	//nolint:forbidigo // settling is not the client's to cancel
-	if err := g.Admission.Finish(context.Background(), final); err != nil {
+	if err := g.Admission.Finish(context.WithoutCancel(ctx), final); err != nil { // not the client's to cancel
 		return fault.Wrap(fault.Unavailable, "settle", err).After(time.Second)
 	}
 	if err := g.Recorder.Record(recorded); err != nil {

@@ -125,7 +125,7 @@ func (c *Consumer) book(ctx context.Context, events []*Event, recorded []Recorde
 }
 
 func (c *Consumer) bury(ctx context.Context, r Recorded, reason error) error {
-	c.Log.Error("usage event goes to the dead letters", "event", r.ID, "error", reason)
+	c.Log.ErrorContext(ctx, "usage event goes to the dead letters", "event", r.ID, "error", reason)
 	if err := c.Ledger.Bury(ctx, []Recorded{r}, reason.Error()); err != nil {
 		return fmt.Errorf("bury event: %w", err)
 	}

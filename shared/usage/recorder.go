@@ -220,7 +220,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if len(r.stuck) > 0 && !r.retryStuck() {
+	if len(r.stuck) > 0 && !r.retryStuck() { //nolint:contextcheck // bounded by flushTimeout, whatever is left of ctx
 		return ErrNotRecorded
 	}
 	return nil

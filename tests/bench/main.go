@@ -65,7 +65,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the database's own user must pass through
+	if err := os.Chmod(dir, 0o711); err != nil {
 		return err
 	}
 	p := &processes{dir: dir}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,9 +29,9 @@ type processes struct {
 
 // stop ends them, the last started first, and waits.
 func (p *processes) stop() {
-	for i := len(p.cmds) - 1; i >= 0; i-- {
-		_ = p.cmds[i].Process.Signal(syscall.SIGINT)
-		_ = p.cmds[i].Wait()
+	for _, cmd := range slices.Backward(p.cmds) {
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		_ = cmd.Wait()
 	}
 }
 
@@ -65,7 +66,7 @@ func (p *processes) self(ctx context.Context, role string, args ...string) (addr
 	if err != nil {
 		return "", 0, err
 	}
-	cmd := exec.CommandContext(ctx, exe, append([]string{"-role", role}, args...)...) //nolint:gosec // this program itself
+	cmd := exec.CommandContext(ctx, exe, append([]string{"-role", role}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -88,13 +89,13 @@ type gateway struct {
 // priced model, a key with limits, and a blocking budget on organisation,
 // project, key and model, none of which is reached.
 func (p *processes) gateway(ctx context.Context, upstream string) (gateway, error) {
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary(p.dir), "./functions/aiaas") //nolint:gosec // our own folder
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary(p.dir), "./functions/aiaas")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return gateway{}, fmt.Errorf("build: %w", err)
 	}
 	data := filepath.Join(p.dir, "data")
-	cmd := exec.Command(binary(p.dir), "serve") //nolint:gosec,noctx // it is stopped by signal, so that it drains
+	cmd := exec.Command(binary(p.dir), "serve") // no context: it is stopped by signal, so that it drains
 	cmd.Env = append(os.Environ(), "AIAAS_ADDR=127.0.0.1:0", "AIAAS_DATA_DIR="+data, "DATABASE_URL=", "OPENAI_API_KEY=", "AIAAS_BACKENDS=")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -114,7 +115,7 @@ func (p *processes) gateway(ctx context.Context, upstream string) (gateway, erro
 		AdminKey    string `json:"admin_key"`
 		PlatformKey string `json:"platform_key"`
 	}
-	text, err := os.ReadFile(filepath.Join(data, "credentials.json")) //nolint:gosec // our own folder
+	text, err := os.ReadFile(filepath.Join(data, "credentials.json"))
 	if err != nil {
 		return gateway{}, err
 	}

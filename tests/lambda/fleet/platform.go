@@ -29,7 +29,7 @@ func Environment(databaseURL, dataDir string) []string {
 
 // Found creates the first organisations in a migrated database.
 func Found(ctx context.Context, databaseURL string, now time.Time) (apikey.Credentials, error) {
-	db, err := postgres.Open(databaseURL, postgres.RoleAccounts, 2)
+	db, err := postgres.Open(ctx, databaseURL, postgres.RoleAccounts, 2)
 	if err != nil {
 		return apikey.Credentials{}, err
 	}
