@@ -117,7 +117,7 @@ type bank struct {
 	granted map[string]int64
 	asked   int
 	inside  atomic.Int64
-	most    int64 // questions at once
+	most    int64  // questions at once
 	enter   func() // called with each question, before it is answered
 	err     error
 }
@@ -253,7 +253,7 @@ func TestOneQuestionAtATimeForAnOrganisation(t *testing.T) {
 }
 
 func TestOrganisationsDoNotWaitForEachOther(t *testing.T) {
-	g := newBank(map[string]int64{"a": 1_000_000}, 1)
+	g := newBank(map[string]int64{"a": 1_000_000}, 64)
 	s := admission.NewService(newPurse(), g)
 	var both sync.WaitGroup
 	both.Add(2)

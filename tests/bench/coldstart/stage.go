@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/aiaas/aiaas/adapters/demo"
@@ -47,8 +48,8 @@ func (s *stage) onClose(f func() error) { s.closers = append(s.closers, f) }
 
 func (s *stage) close() error {
 	var errs []error
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		errs = append(errs, s.closers[i]())
+	for _, end := range slices.Backward(s.closers) {
+		errs = append(errs, end())
 	}
 	return errors.Join(errs...)
 }
@@ -65,7 +66,8 @@ func setUp(ctx context.Context, dir string) (s *stage, err error) {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	s.onClose(func() error { return os.RemoveAll(tmp) })
-	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // the database's own user must pass through
+	// The database's own user must pass through.
+	if err := os.Chmod(tmp, 0o755); err != nil {
 		return nil, fmt.Errorf("open folder: %w", err)
 	}
 	database, err := s.database(ctx, tmp)
@@ -130,7 +132,7 @@ func (s *stage) startFleet(ctx context.Context, dir string, env []string) error 
 // list lists hello and all functions.
 func (s *stage) list(ctx context.Context, dir, tmp string, env []string) error {
 	hello := filepath.Join(tmp, "hello")
-	build := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc,grpcnotrace", "-trimpath", "-ldflags", "-s -w", //nolint:gosec // our own
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc,grpcnotrace", "-trimpath", "-ldflags", "-s -w",
 		"-o", hello, "github.com/aiaas/aiaas/tests/bench/coldstart/hello")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aiaas/aiaas/tests/runtimeapi"
 )
@@ -73,7 +74,17 @@ func TestAKilledSandboxLeavesNothingLostDoubledOrHeld(t *testing.T) {
 		t.Errorf("the broken answer looks complete: %q", rest)
 	}
 
+	const granted = `SELECT string_agg(spent || ' spent, ' || granted || ' granted', ';') FROM analytics.budget_windows`
+	if got := p.scalar(granted); got != "0 spent, 3 granted" {
+		t.Fatalf("before: %s; want 0 spent, 3 granted", got)
+	}
 	p.sandbox("inference")
+	if got := p.do("GET", "/v1/models", p.key(caller), ""); got.status != http.StatusOK { // the first event takes over
+		t.Fatalf("list models: %d %s", got.status, got.body)
+	}
+	if got := p.scalar(granted); got != "1 spent, 1 granted" {
+		t.Errorf("after the take-over: %s; want 1 spent, 1 granted", got)
+	}
 	want := []string{first}
 	for range 2 {
 		requestID, got := p.chat(modelID, false)
@@ -88,8 +99,8 @@ func TestAKilledSandboxLeavesNothingLostDoubledOrHeld(t *testing.T) {
 	if got := p.scalar(`SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM analytics.ledger_entries`); got != strings.Join(want, " ") {
 		t.Errorf("in the ledger: %q; want %q", got, want)
 	}
-	if got := p.scalar(`SELECT spent || ' of ' || granted FROM analytics.budget_windows`); got != "3 of 3" {
-		t.Errorf("spent %s; want 3 of 3", got)
+	if got := p.scalar(granted); got != "3 spent, 3 granted" {
+		t.Errorf("at the end: %s; want 3 spent, 3 granted", got)
 	}
 }
 
@@ -146,7 +157,7 @@ func TestAnOvertakenSandboxIsFencedAndEnds(t *testing.T) {
 			if fe, ok := errors.AsType[*runtimeapi.FunctionError](err); !ok || fe.Type != "Host.Fatal" {
 				t.Errorf("the next event: %v; want the process's end", err)
 			}
-			<-old.Exited()
+			ended(t, old)
 			if got := p.scalar(`SELECT count(*) FROM analytics.inbox`); got != "1" { // the newer process's
 				t.Errorf("%s events wait; want 1", got)
 			}
@@ -167,6 +178,16 @@ func (p *platform) overtake(t *testing.T) {
 	other := &platform{t: t, database: p.database, keys: p.keys, log: p.log, Fleet: p.again(t)}
 	if _, got := other.chat(modelID, false); got.status != http.StatusOK {
 		t.Fatalf("the newer process: %d %s", got.status, got.body)
+	}
+}
+
+// ended returns when the process has ended by itself, and fails when it never does.
+func ended(t *testing.T, box *runtimeapi.Sandbox) {
+	t.Helper()
+	select {
+	case <-box.Exited():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the process goes on")
 	}
 }
 

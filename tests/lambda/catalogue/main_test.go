@@ -179,7 +179,7 @@ func (r reply) problem(t *testing.T, status int, code string, dataPlane bool) {
 	if doc.RequestID == "" {
 		t.Errorf("no request id: %s", r.body)
 	}
-	if hasObject := doc.Error != nil && doc.Error.Message != "" && doc.Error.Code == code; hasObject != dataPlane {
+	if hasObject := doc.Error != nil && doc.Error.Message != "" && doc.Error.Type != "" && doc.Error.Code != ""; hasObject != dataPlane {
 		t.Errorf("OpenAI's error object: %v; want %v: %s", hasObject, dataPlane, r.body)
 	}
 }

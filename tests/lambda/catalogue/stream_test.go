@@ -98,7 +98,7 @@ func TestOpenAISDK(t *testing.T) {
 	}
 	params.Model = "ghost"
 	_, err = client.Chat.Completions.New(t.Context(), params)
-	if apiErr, ok := err.(*openai.Error); !ok || apiErr.StatusCode != 404 || apiErr.Code != "not_found" { //nolint:errorlint // the SDK returns it as it is
+	if apiErr, ok := err.(*openai.Error); !ok || apiErr.StatusCode != 404 || apiErr.Code != "model_not_found" { //nolint:errorlint // the SDK returns it as it is
 		t.Errorf("unknown model: %v", err)
 	}
 	p.job("metering", "drain")
