@@ -27,7 +27,7 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	idleConn    = 90 * time.Second
+	idleConn    = 90 * time.Second // unused connections are kept so long
 	maxIdle     = 4096 // connections kept to one backend: as many as requests may run
 	ioBuffer    = 8 << 10
 )
@@ -39,7 +39,8 @@ type Credentials interface {
 
 // Client calls backends. It is safe for concurrent use.
 type Client struct {
-	transport   *http.Transport
+	transport   *http.Transport // for TLS, and so for HTTP/2
+	plain       *plain
 	credentials Credentials
 	targets     sync.Map // targetKey → *target
 }
@@ -52,25 +53,30 @@ type targetKey struct {
 }
 
 type target struct {
-	url  *url.URL
-	auth []string
+	url     *url.URL
+	auth    []string
+	address string        // host and port, where the target is spoken to without TLS
+	head    []byte        // of such a request, up to what differs
+	request *http.Request // what its answer is parsed by
 }
 
 // New makes a client. dial connects to addresses that need no network, such as a
 // built-in model; it may be nil and returns nil, nil for all others.
 func New(c Credentials, dial func(ctx context.Context, address string) (net.Conn, error)) *Client {
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: allowed}
+	connect := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dial != nil {
+			if conn, err := dial(ctx, address); conn != nil || err != nil {
+				return conn, err
+			}
+		}
+		return d.DialContext(ctx, network, address)
+	}
 	return &Client{
 		credentials: c,
+		plain:       &plain{dial: connect, now: time.Now}, //nolint:forbidigo // the age of a socket is wall time
 		transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if dial != nil {
-					if conn, err := dial(ctx, address); conn != nil || err != nil {
-						return conn, err
-					}
-				}
-				return d.DialContext(ctx, network, address)
-			},
+			DialContext:         connect,
 			ForceAttemptHTTP2:   true,
 			TLSHandshakeTimeout: dialTimeout,
 			DisableCompression:  true,
@@ -105,6 +111,13 @@ func (c *Client) Call(ctx context.Context, b model.Backend, path, requestID stri
 	t, err := c.target(b, path)
 	if err != nil {
 		return nil, err
+	}
+	if t.address != "" {
+		resp, err := c.plain.roundTrip(ctx, t, requestID, body)
+		if err != nil {
+			return nil, fmt.Errorf("post to %s: %w", t.url.Host, err)
+		}
+		return resp, nil
 	}
 	req := (&http.Request{
 		Method: http.MethodPost, URL: t.url, Host: t.url.Host,
@@ -148,9 +161,30 @@ func (c *Client) target(b model.Backend, path string) (*target, error) {
 	if secret != "" {
 		t.auth = []string{"Bearer " + secret}
 	}
+	if u.Scheme == "http" {
+		t.plain()
+	}
 	c.targets.Store(k, t)
 	return t, nil
 }
 
+// plain prepares what requests without TLS have in common.
+func (t *target) plain() {
+	port := t.url.Port()
+	if port == "" {
+		port = "80"
+	}
+	t.address = net.JoinHostPort(t.url.Hostname(), port)
+	t.request = &http.Request{Method: http.MethodPost}
+	t.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
+		"Accept: application/json, text/event-stream\r\nUser-Agent: aiaas\r\n", t.url.RequestURI(), t.url.Host)
+	if t.auth != nil {
+		t.head = fmt.Appendf(t.head, "Authorization: %s\r\n", t.auth[0])
+	}
+}
+
 // Close closes idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	c.plain.closeIdle()
+}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,8 +58,27 @@ func (l *Ledger) Book(ctx context.Context, events []*usage.Event) (usage.Booking
 		out.Windows, err = settle(ctx, tx, charges(events, fresh, budgets))
 		return err
 	})
-	return out, err
+	return out, notPoison(err)
 }
+
+// notPoison keeps good events out of the dead letters: only what an event's own
+// data can cause is left without a code. A deadlock, a full disk or a missing
+// right passes, and so does the wait for it.
+func notPoison(err error) error {
+	if state := sqlState(err); state == "" || state[:2] == classData || state[:2] == classConstraint {
+		return err
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	return unavailable("book usage", err)
+}
+
+// Classes of SQLSTATE that the values of a statement cause.
+const (
+	classData       = "22"
+	classConstraint = "23"
+)
 
 // inForce keeps the ledger's epoch in force until the transaction ends.
 func (l *Ledger) inForce(ctx context.Context, tx pgx.Tx) error {
@@ -235,8 +255,13 @@ func charges(events []*usage.Event, fresh map[eventKey]bool, counted []budget.Bu
 			add(e.OrgID, h.Budget, budget.Window{Start: h.Start, End: h.End}, amount)
 		}
 		for _, b := range counted {
-			if isFresh && !held[b.ID] && b.OrgID == e.OrgID && b.Scope.Covers(e.ProjectID, e.KeyID, e.Model) {
-				add(e.OrgID, b.ID, b.WindowAt(e.AdmittedAt), b.Unit.Amount(e.Cost, e.Tokens()))
+			if !isFresh || held[b.ID] || b.OrgID != e.OrgID || !b.Scope.Covers(e.ProjectID, e.KeyID, e.Model) {
+				continue
+			}
+			// A budget without period begins when it is made: what was admitted before
+			// is not its own, as it is not in its seed.
+			if w := b.WindowAt(e.AdmittedAt); !e.AdmittedAt.Before(w.Start) {
+				add(e.OrgID, b.ID, w, b.Unit.Amount(e.Cost, e.Tokens()))
 			}
 		}
 	}

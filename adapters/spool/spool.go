@@ -34,6 +34,9 @@ var _ usage.Sink = (*File)(nil)
 // maxFrame is far above any event; a larger length is a torn frame.
 const maxFrame = 1 << 20
 
+// maxEvent leaves room for the lengths in a frame.
+const maxEvent = maxFrame - 2*binary.MaxVarintLen64
+
 // Open opens the spool at path, which need not exist yet. No file is made until
 // something is recorded.
 func Open(path string) *File { return &File{path: path} }
@@ -47,6 +50,9 @@ func (s *File) Record(_ context.Context, events []usage.Recorded) error {
 	}
 	var frame []byte
 	for _, e := range events {
+		if len(e.OrgID)+len(e.ID)+len(e.Body) > maxEvent {
+			return fmt.Errorf("write spool: event %s: %w", e.ID, errTooLarge)
+		}
 		frame = appendFrame(frame, e)
 	}
 	end, err := s.f.Seek(0, io.SeekEnd)
@@ -57,7 +63,9 @@ func (s *File) Record(_ context.Context, events []usage.Recorded) error {
 		err = s.f.Sync()
 	}
 	if err != nil { // leave no half frame for the next append to hide behind
-		return fmt.Errorf("write spool: %w", errors.Join(err, s.f.Truncate(end)))
+		err = errors.Join(err, s.f.Truncate(end), s.f.Close())
+		s.f = nil // opened anew, what is torn all the same is cut off
+		return fmt.Errorf("write spool: %w", err)
 	}
 	return nil
 }
@@ -77,6 +85,14 @@ func (s *File) open() error {
 		}
 	}
 	s.f = f
+	_, end, err := s.read()
+	if err == nil {
+		err = f.Truncate(end) // a torn tail: what is appended behind it would never be read
+	}
+	if err != nil {
+		s.f = nil
+		return errors.Join(err, f.Close())
+	}
 	return nil
 }
 
@@ -115,7 +131,7 @@ func (s *File) Drain(ctx context.Context, sink usage.Sink) (int, error) {
 	if err := s.open(); err != nil {
 		return 0, err
 	}
-	events, err := s.read()
+	events, _, err := s.read()
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
@@ -128,48 +144,51 @@ func (s *File) Drain(ctx context.Context, sink usage.Sink) (int, error) {
 	return len(events), nil
 }
 
-func (s *File) read() ([]usage.Recorded, error) {
+// read returns the whole frames, and where they end.
+func (s *File) read() (events []usage.Recorded, end int64, err error) {
 	if _, err := s.f.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("seek in spool: %w", err)
+		return nil, 0, fmt.Errorf("seek in spool: %w", err)
 	}
-	var out []usage.Recorded
 	r := bufio.NewReader(s.f)
 	for {
-		e, err := readFrame(r)
+		e, size, err := readFrame(r)
 		switch {
 		case errors.Is(err, io.EOF) || errors.Is(err, errTorn):
-			return out, nil
+			return events, end, nil
 		case err != nil:
-			return nil, fmt.Errorf("read spool: %w", err)
+			return nil, 0, fmt.Errorf("read spool: %w", err)
 		}
-		out = append(out, e)
+		events, end = append(events, e), end+size
 	}
 }
 
-var errTorn = errors.New("torn frame")
+var (
+	errTorn     = errors.New("torn frame")
+	errTooLarge = errors.New("it is too large")
+)
 
-func readFrame(r io.Reader) (usage.Recorded, error) {
+func readFrame(r io.Reader) (e usage.Recorded, size int64, err error) {
 	var head [8]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return usage.Recorded{}, torn(err)
+		return e, 0, torn(err)
 	}
-	size := binary.BigEndian.Uint32(head[:4])
-	if size > maxFrame {
-		return usage.Recorded{}, errTorn
+	n := binary.BigEndian.Uint32(head[:4])
+	if n > maxFrame {
+		return e, 0, errTorn
 	}
-	payload := make([]byte, size)
+	payload := make([]byte, n)
 	if _, err := io.ReadFull(r, payload); err != nil {
-		return usage.Recorded{}, torn(err)
+		return e, 0, torn(err)
 	}
 	if crc32.ChecksumIEEE(payload) != binary.BigEndian.Uint32(head[4:]) {
-		return usage.Recorded{}, errTorn
+		return e, 0, errTorn
 	}
 	org, rest, ok1 := cutText(payload)
 	id, body, ok2 := cutText(rest)
 	if !ok1 || !ok2 {
-		return usage.Recorded{}, errTorn
+		return e, 0, errTorn
 	}
-	return usage.Recorded{OrgID: org, ID: id, Body: body}, nil
+	return usage.Recorded{OrgID: org, ID: id, Body: body}, int64(len(head)) + int64(n), nil
 }
 
 func torn(err error) error {

@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 )
 
@@ -32,9 +33,16 @@ func (t *tally) report(usage gjson.Result) {
 	t.input, t.output = prompt.Int(), completion.Int()
 	t.cached = min(max(0, usage.Get("prompt_tokens_details.cached_tokens").Int()), t.input)
 	t.reported = true
-	if len(usage.Raw) <= maxRawUsage {
-		t.raw = bytes.Clone([]byte(usage.Raw))
+	if raw := []byte(usage.Raw); storable(raw) {
+		t.raw = raw
 	}
+}
+
+// storable reports whether a usage block can stand in an event: what the event's
+// readers refuse (duplicate members, invalid UTF-8, the NUL that PostgreSQL has no
+// place for) must not spoil the count beside it.
+func storable(raw []byte) bool {
+	return len(raw) <= maxRawUsage && jsontext.Value(raw).IsValid() && !bytes.Contains(raw, []byte(`\u0000`))
 }
 
 // delivered counts content. Every delta is at least a token, and four bytes are

@@ -175,6 +175,9 @@ func (c *Chat) interpret(m member) error {
 		}
 		c.MaxOutput = max(c.MaxOutput, v)
 		return nil
+	case "tools":
+		c.readTools(m.value)
+		return nil
 	case "web_search_options", "prediction", "audio", "previous_response_id", "conversation":
 		if string(m.value) != "null" {
 			c.unbounded = m.name
@@ -247,7 +250,7 @@ func (c *Chat) readMessages(m member) error {
 		return wrong(m.name, "an array")
 	}
 	ok := true
-	parts := bytes.Contains(m.value, []byte(`"type"`))
+	parts := bytes.IndexByte(m.value[1:], '[') >= 0 // content that is not plain text is an array
 	gjson.ParseBytes(m.value).ForEach(func(_, msg gjson.Result) bool {
 		ok = msg.IsObject()
 		c.messages++
@@ -262,6 +265,19 @@ func (c *Chat) readMessages(m member) error {
 	return nil
 }
 
+// readTools looks for tools that the backend runs itself: what they read costs
+// tokens that no byte of the body stands for.
+func (c *Chat) readTools(tools []byte) {
+	gjson.ParseBytes(tools).ForEach(func(_, tool gjson.Result) bool {
+		switch kind := tool.Get("type").String(); kind {
+		case "function", "custom":
+		default:
+			c.unbounded = "tools: one of type " + strconv.Quote(clip(kind))
+		}
+		return true
+	})
+}
+
 // readParts looks at the parts of a message for what costs tokens that are not in
 // the body.
 func (c *Chat) readParts(content gjson.Result) {
@@ -270,7 +286,7 @@ func (c *Chat) readParts(content gjson.Result) {
 	}
 	content.ForEach(func(_, part gjson.Result) bool {
 		switch kind := part.Get("type").String(); kind {
-		case "text", "refusal", "input_audio", "":
+		case "text", "refusal", "input_audio":
 		case "image_url":
 			c.images++
 			if url := part.Get("image_url.url").String(); !strings.HasPrefix(url, "data:") {

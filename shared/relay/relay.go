@@ -75,6 +75,8 @@ func (a *answer) whole(w http.ResponseWriter) error {
 	_, err := buf.ReadFrom(io.LimitReader(a, maxAnswer+1))
 	var t tally
 	switch {
+	case err != nil && a.client.Err() != nil: // nothing was delivered, but the backend has worked: it is listed
+		return errors.Join(ErrClientGone, g.record(a.client, c, &tally{}, usage.Aborted, a.times))
 	case err != nil:
 		g.release(a.client, c)
 		return fault.Wrap(fault.BadGateway, "read answer", err)

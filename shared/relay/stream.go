@@ -58,7 +58,7 @@ func (s *stream) feed(out, p []byte) ([]byte, error) {
 		s.buf = append(s.buf, p...)
 		data = s.buf
 	}
-	for {
+	for !s.ended { // what follows the terminator is no part of the answer
 		event, rest, ok := cutEvent(data)
 		if !ok {
 			break
@@ -189,15 +189,20 @@ func (s *stream) readChoice(choice gjson.Result) {
 	}
 }
 
-// dataOf is the payload of an event of one data line, which is all that these
-// protocols send.
-func dataOf(event []byte) ([]byte, bool) {
+// dataOf is the payload of an event: its data lines, joined as clients join them.
+// These protocols send one, and then nothing is copied.
+func dataOf(event []byte) (payload []byte, ok bool) {
 	for line := range bytes.Lines(event) {
-		if rest, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			return bytes.TrimSpace(rest), true
+		rest, isData := bytes.CutPrefix(line, []byte("data:"))
+		switch rest = bytes.TrimSpace(rest); {
+		case !isData:
+		case !ok:
+			payload, ok = rest, true
+		default:
+			payload = append(append(payload[:len(payload):len(payload)], '\n'), rest...)
 		}
 	}
-	return nil, false
+	return payload, ok
 }
 
 // withoutUsage takes the usage block, which we asked for, out of an event that
@@ -214,6 +219,7 @@ func withoutUsage(event, payload []byte) []byte {
 	if err != nil {
 		return event // it is valid JSON, so there is nothing that could fail
 	}
+	clean = bytes.ReplaceAll(clean, []byte{'\n'}, nil) // white space between two tokens: in strings it is escaped
 	return append(append([]byte("data: "), clean...), "\n\n"...)
 }
 
@@ -232,7 +238,7 @@ func (s *stream) pump(from io.Reader, show func([]byte) error) error {
 				return err
 			}
 			if s.ended {
-				return nil
+				readErr = io.EOF
 			}
 		}
 		switch {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,12 +26,12 @@ type load struct {
 	duration time.Duration
 }
 
-// run returns the latencies of all answers. Any answer but 200, and any stream
-// without its end, is an error: a proxy that refuses is fast.
-func (l load) run(ctx context.Context) ([]time.Duration, error) {
+// run returns the latencies of all good answers and how many were not: any answer
+// but 200, and any stream without its end, for a proxy that refuses is fast.
+func (l load) run(ctx context.Context) (good []time.Duration, failed int, first error) {
 	u, err := url.Parse(l.url)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	body := requestBody(l.stream)
 	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
@@ -38,26 +39,28 @@ func (l load) run(ctx context.Context) ([]time.Duration, error) {
 	var (
 		mu   sync.Mutex
 		all  []time.Duration
-		errs []error
 		wg   sync.WaitGroup
 	)
 	until := time.Now().Add(l.duration)
 	for range l.conns {
 		wg.Go(func() {
-			lat, err := drive(ctx, u.Host, request, l.stream, until)
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, lat...)
-			if err != nil {
-				errs = append(errs, err)
+			for time.Now().Before(until) && ctx.Err() == nil { // again, on a new connection, after a failure
+				lat, err := drive(ctx, u.Host, request, l.stream, until)
+				mu.Lock()
+				all = append(all, lat...)
+				if err != nil {
+					failed++
+					first = cmp.Or(first, err)
+				}
+				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	if len(all) == 0 && len(errs) == 0 {
-		errs = append(errs, errors.New("no answer at all"))
+	if len(all) == 0 {
+		first = errors.Join(first, errors.New("no good answer at all"))
 	}
-	return all, errors.Join(errs...)
+	return all, failed, first
 }
 
 // requestBody is a chat of about a kilobyte.

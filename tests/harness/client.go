@@ -80,7 +80,7 @@ func (g *Gateway) Do(ctx context.Context, c Call) Answer {
 	if c.Path == "" {
 		c.Path = "/v1/chat/completions"
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, Patience) // an answer that never comes is a failure, not a hang
 	defer cancel()
 	var body io.Reader = strings.NewReader(c.Body)
 	if c.Chunked {
