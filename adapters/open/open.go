@@ -251,7 +251,7 @@ func drainSpool(ctx context.Context, e *function.Env, g *gate) {
 			return
 		case <-tick.C:
 		}
-		n, err := g.spool.Drain(ctx, g.inbox)
+		n, err := drainOnce(ctx, g)
 		switch {
 		case errors.Is(err, usage.ErrFenced):
 			e.Fatal(err)
@@ -262,6 +262,19 @@ func drainSpool(ctx context.Context, e *function.Env, g *gate) {
 		}
 	}
 }
+
+// drainTimeout bounds one hand-over: a database that is silent must not keep the
+// connection, nor the end of the process, waiting.
+const drainTimeout = 10 * time.Second
+
+func drainOnce(ctx context.Context, g *gate) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	return g.spool.Drain(ctx, g.inbox)
+}
+
+// pingTimeout is how long a database may take to answer that it is there.
+const pingTimeout = 2 * time.Second
 
 // Ready tells whether the process can serve: its databases answer, and what it
 // serves can be recorded.
@@ -275,6 +288,8 @@ func Ready(ctx context.Context, e *function.Env) (func(context.Context) error, e
 		dbs = append(dbs, db)
 	}
 	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+		defer cancel()
 		if err := e.Check(ctx); err != nil {
 			return err
 		}

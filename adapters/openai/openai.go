@@ -28,7 +28,7 @@ import (
 const (
 	dialTimeout = 5 * time.Second
 	idleConn    = 90 * time.Second // unused connections are kept so long
-	maxIdle     = 4096 // connections kept to one backend: as many as requests may run
+	maxIdle     = 4096             // connections kept to one backend: as many as requests may run
 	ioBuffer    = 8 << 10
 )
 

@@ -24,9 +24,10 @@ import (
 // checksum, so that a tail torn by a crash is recognised: it was never
 // acknowledged.
 type File struct {
-	path string
-	mu   sync.Mutex
-	f    *os.File
+	path     string
+	draining sync.Mutex // one drain at a time
+	mu       sync.Mutex // never held while a sink is asked: it may be silent, and Record must not wait for it
+	f        *os.File
 }
 
 var _ usage.Sink = (*File)(nil)
@@ -119,29 +120,51 @@ func appendFrame(b []byte, e usage.Recorded) []byte {
 }
 
 // Drain hands all events to sink and empties the spool once the sink has them. It
-// returns how many there were.
+// returns how many there were. Recording goes on meanwhile; what is recorded then
+// stays for the next drain, together with what was drained: handing over an event
+// again does no harm.
 func (s *File) Drain(ctx context.Context, sink usage.Sink) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.f == nil {
-		if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) {
-			return 0, nil
-		}
-	}
-	if err := s.open(); err != nil {
-		return 0, err
-	}
-	events, _, err := s.read()
+	s.draining.Lock()
+	defer s.draining.Unlock()
+	events, end, err := s.all()
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
 	if err := sink.Record(ctx, events); err != nil {
 		return 0, fmt.Errorf("drain spool: %w", err)
 	}
-	if err := errors.Join(s.f.Truncate(0), s.f.Sync()); err != nil {
-		return 0, fmt.Errorf("empty spool: %w", err) // they are drained again: no harm
+	if err := s.empty(end); err != nil {
+		return 0, fmt.Errorf("empty spool: %w", err) // they are drained again
 	}
 	return len(events), nil
+}
+
+func (s *File) all() (events []usage.Recorded, end int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.f == nil {
+		if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) {
+			return nil, 0, nil
+		}
+	}
+	if err := s.open(); err != nil {
+		return nil, 0, err
+	}
+	return s.read()
+}
+
+// empty empties the file unless it has grown past end.
+func (s *File) empty(end int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.open(); err != nil {
+		return err
+	}
+	info, err := s.f.Stat()
+	if err != nil || info.Size() != end {
+		return err //nolint:wrapcheck // a PathError says it all
+	}
+	return errors.Join(s.f.Truncate(0), s.f.Sync())
 }
 
 // read returns the whole frames, and where they end.

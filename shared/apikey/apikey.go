@@ -105,8 +105,15 @@ func (s Secret) Fingerprint() string {
 // String is the fingerprint.
 func (s Secret) String() string { return s.Fingerprint() }
 
+// checksum is computed on every request, so it does without big numbers.
 func checksum(body string) string {
-	return base62(new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(body)))), checksumLen)
+	sum := crc32.ChecksumIEEE([]byte(body))
+	var out [checksumLen]byte
+	for i := checksumLen - 1; i >= 0; i-- {
+		out[i] = alphabet[sum%uint32(len(alphabet))]
+		sum /= uint32(len(alphabet))
+	}
+	return string(out[:])
 }
 
 // base62 writes n with a fixed number of digits.

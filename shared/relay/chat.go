@@ -176,7 +176,9 @@ func (c *Chat) interpret(m member) error {
 		c.MaxOutput = max(c.MaxOutput, v)
 		return nil
 	case "tools":
-		c.readTools(m.value)
+		if string(m.value) != "null" {
+			c.readTools(m.value)
+		}
 		return nil
 	case "web_search_options", "prediction", "audio", "previous_response_id", "conversation":
 		if string(m.value) != "null" {

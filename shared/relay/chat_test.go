@@ -33,7 +33,7 @@ func TestParseChatRefuses(t *testing.T) {
 		{"trailing text", chat(``) + `x`, ""},
 		{"a byte order mark", "\ufeff" + chat(``), ""},
 		{"NaN", chat(`,"temperature":NaN`), ""},
-		{"a leading zero", chat(`,"n":01`), ""},
+		{"a leading zero", chat(`,"x":01`), ""},
 		{"a duplicate member", chat(`,"model":"other"`), ""},
 		{"a duplicate by escape", chat(`,"mod\u0065l":"other"`), ""},
 		{"a duplicate within a message", `{"model":"m","messages":[{"role":"user","content":"hi","content":"ho"}]}`, ""},

@@ -97,7 +97,7 @@ func New(t testing.TB, o Options) *Gateway {
 	return g
 }
 
-func tail(s string) string { return s[max(0, len(s)-600000):] }
+func tail(s string) string { return s[max(0, len(s)-6000):] }
 
 // Launch starts the process and returns at once.
 func (g *Gateway) Launch(t testing.TB) {
