@@ -18,9 +18,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/aiaas/aiaas/shared/model"
 )
@@ -88,8 +90,24 @@ func New(c Credentials, dial func(ctx context.Context, address string) (net.Conn
 	}
 }
 
-// errAddress is the refusal of an address at dial time.
-var errAddress = errors.New("no backend may have this address")
+var (
+	// errAddress is the refusal of an address at dial time.
+	errAddress    = errors.New("no backend may have this address")
+	errCredential = errors.New("it has control characters")
+)
+
+// isMetadata reports the addresses of clouds' metadata services that are not
+// link-local.
+func isMetadata(ip netip.Addr) bool {
+	switch ip.WithZone("").String() {
+	case "fd00:ec2::254", // AWS
+		"fd20:ce::254",    // Google
+		"100.100.100.200", // Alibaba
+		"168.63.129.16":   // Azure
+		return true
+	}
+	return false
+}
 
 // allowed is called with the address that is really dialled, after names were
 // resolved: so a name can't lead around it.
@@ -99,7 +117,7 @@ func allowed(_, address string, _ syscall.RawConn) error {
 		return fmt.Errorf("dial %s: %w", address, errAddress)
 	}
 	ip := ap.Addr().Unmap()
-	if ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() {
+	if ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || isMetadata(ip) {
 		return fmt.Errorf("dial %s: %w", address, errAddress)
 	}
 	return nil
@@ -156,6 +174,9 @@ func (c *Client) target(b model.Backend, path string) (*target, error) {
 	secret, err := c.credentials.Credential(b)
 	if err != nil {
 		return nil, fmt.Errorf("credential: %w", err)
+	}
+	if strings.ContainsFunc(secret, unicode.IsControl) { // a line break would begin another header
+		return nil, fmt.Errorf("credential of backend %s: %w", b.ID, errCredential)
 	}
 	t := &target{url: u}
 	if secret != "" {

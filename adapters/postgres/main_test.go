@@ -46,7 +46,7 @@ func (f *fixture) scalar(sql string) string {
 
 func (f *fixture) open(role postgres.Role) *postgres.DB {
 	f.t.Helper()
-	db, err := postgres.Open(f.url, role, 8)
+	db, err := postgres.Open(f.t.Context(), f.url, role, 8)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -219,3 +219,36 @@ func TestAFolderThatIsMissingIsAnError(t *testing.T) {
 		t.Error("recorded into a folder that does not exist")
 	}
 }
+
+// silent is a sink that does not answer until it is let go.
+type silent struct {
+	asked, answer chan struct{}
+	inbox
+}
+
+func (s *silent) Record(ctx context.Context, events []usage.Recorded) error {
+	s.asked <- struct{}{}
+	<-s.answer
+	return s.inbox.Record(ctx, events)
+}
+
+func TestASilentSinkKeepsNobodyFromRecording(t *testing.T) {
+	f := spool.Open(filepath.Join(t.TempDir(), "spool"))
+	record(t, f, event(1))
+	sink := &silent{asked: make(chan struct{}), answer: make(chan struct{})}
+	drained := make(chan error, 1)
+	go func() {
+		_, err := f.Drain(t.Context(), sink)
+		drained <- err
+	}()
+	<-sink.asked
+	record(t, f, event(2)) // hangs where the spool waits for the sink
+	close(sink.answer)
+	if err := <-drained; err != nil {
+		t.Fatal(err)
+	}
+	drain(t, f, event(1), event(2)) // what came meanwhile is not lost
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -133,6 +133,12 @@ func midnight(y int, m time.Month, d int, zone *time.Location) time.Time {
 			t = t.Add(time.Minute)
 		}
 	}
+	// Where the clocks go back to midnight it comes twice, and time.Date may mean
+	// the second.
+	_, offset := t.AddDate(0, 0, -1).Zone()
+	if first := time.Date(y, m, d, 0, 0, 0, 0, time.FixedZone("", offset)); first.Before(t) && first.In(zone).Day() == noon.Day() {
+		t = first
+	}
 	return t.UTC()
 }
 

@@ -40,6 +40,13 @@ func (p *platform) streams(t *testing.T, n int, more string, keys ...string) <-c
 		}()
 	}
 	harness.Eventually(t, "streams", func() (bool, string) {
+		if len(answers) > 0 {
+			a := <-answers
+			if a.Status != http.StatusOK {
+				t.Fatalf("%d of %d have begun, and one never will: %s", begun.Load(), n, a)
+			}
+			answers <- a
+		}
 		return begun.Load() == int64(n), fmt.Sprintf("%d of %d have begun", begun.Load(), n)
 	})
 	return answers
@@ -178,7 +185,9 @@ func TestRestartKeepsEverything(t *testing.T) {
 // are recorded, new ones are refused, and when it is back all is booked once.
 func TestDatabaseTakenAway(t *testing.T) {
 	t.Parallel()
-	for name, outage := range map[string]struct{ begin, end func(*testing.T, *harness.Server) }{
+	for name, outage := range map[string]struct {
+		begin, end func(*testing.T, *harness.Server)
+	}{
 		"stopped": {
 			func(t *testing.T, s *harness.Server) { t.Helper(); s.Stop(t) },
 			func(t *testing.T, s *harness.Server) { t.Helper(); s.Start(t) },
