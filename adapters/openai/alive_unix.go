@@ -24,8 +24,8 @@ func open(c net.Conn) bool {
 	alive := false
 	err = rc.Read(func(fd uintptr) bool {
 		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT) //nolint:gosec // a descriptor is a small number
-		alive = err == unix.EAGAIN || err == unix.EWOULDBLOCK                      //nolint:errorlint // a bare errno
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		alive = err == unix.EAGAIN || err == unix.EWOULDBLOCK
 		return true
 	})
 	return alive && err == nil

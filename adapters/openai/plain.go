@@ -50,14 +50,14 @@ type plainConn struct {
 // Read counts the bytes of a head, for net/http's parser has no bound of its own.
 func (c *plainConn) Read(p []byte) (int, error) {
 	if c.budget == noBudget {
-		return c.Conn.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
+		return c.Conn.Read(p)
 	}
 	if c.budget == 0 {
 		return 0, errHead
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.budget)])
 	c.budget -= n
-	return n, err //nolint:wrapcheck // as above
+	return n, err
 }
 
 // roundTrip sends a request and returns its answer once the head is there.
@@ -196,9 +196,9 @@ func (b *plainBody) Read(p []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case errors.Is(err, io.EOF):
-		b.finish(b.keep)
+		b.end(b.keep)
 	default:
-		b.finish(false)
+		b.end(false)
 		if b.ctx.Err() != nil {
 			err = b.ctx.Err()
 		}
@@ -208,11 +208,12 @@ func (b *plainBody) Read(p []byte) (int, error) {
 
 // Close ends the answer, wherever it is.
 func (b *plainBody) Close() error {
-	b.finish(false)
+	b.end(false)
 	return nil
 }
 
-func (b *plainBody) finish(keep bool) {
+//nolint:revive // whether the connection can serve again is what it is told
+func (b *plainBody) end(keep bool) {
 	if b.done {
 		return
 	}

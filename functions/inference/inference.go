@@ -130,6 +130,9 @@ func (c Config) chat(w http.ResponseWriter, r *http.Request, requestID, key stri
 	})
 }
 
+// bodyTimeout is how long a request may take to send its body.
+const bodyTimeout = 20 * time.Second
+
 // readBody reads a JSON body whole, at most so many bytes.
 func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	if t := r.Header.Get("Content-Type"); t != "" && t != "application/json" {
@@ -144,6 +147,11 @@ func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error
 	if r.ContentLength > most {
 		return nil, tooLarge
 	}
+	// A body that trickles in is closed in time. The deadline is lifted afterwards:
+	// it would end the watch for the client's leaving, and with it long streams.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) //nolint:forbidigo // a socket's deadline is wall time; hosts without have their own
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength) + bytes.MinRead) // no copy on the way to EOF

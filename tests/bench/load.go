@@ -37,9 +37,9 @@ func (l load) run(ctx context.Context) (good []time.Duration, failed int, first 
 	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
 		u.Path, u.Host, l.header, len(body), body)
 	var (
-		mu   sync.Mutex
-		all  []time.Duration
-		wg   sync.WaitGroup
+		mu  sync.Mutex
+		all []time.Duration
+		wg  sync.WaitGroup
 	)
 	until := time.Now().Add(l.duration)
 	for range l.conns {

@@ -99,7 +99,7 @@ func background(t *testing.T, c *pgx.Conn, sql string, args ...any) <-chan error
 func blocked(t *testing.T, db harness.Database, c *pgx.Conn) {
 	t.Helper()
 	harness.Eventually(t, "wait for a lock", func() (bool, string) {
-		n := db.Int(t, `SELECT cardinality(pg_blocking_pids($1))`, int32(c.PgConn().PID())) //nolint:gosec // process ids are small
+		n := db.Int(t, `SELECT cardinality(pg_blocking_pids($1))`, int32(c.PgConn().PID()))
 		return n > 0, fmt.Sprintf("%d block it", n)
 	})
 }

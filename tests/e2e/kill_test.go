@@ -94,14 +94,14 @@ func TestKillInTheMiddleOfLoad(t *testing.T) {
 	complete, partial := map[string]bool{}, map[string]bool{}
 	for round, kill := range []struct {
 		name string
-		do   func(t *testing.T)
+		do   func(testing.TB)
 	}{
-		{"process", func(t *testing.T) { p.Kill(t) }},
-		{"database", func(t *testing.T) { p.killDatabase(t) }},
-		{"both", func(t *testing.T) { p.killBoth(t) }},
-		{"process again", func(t *testing.T) { p.Kill(t) }},
-		{"database again", func(t *testing.T) { p.killDatabase(t) }},
-		{"process once more", func(t *testing.T) { p.Kill(t) }},
+		{"process", p.Kill},
+		{"database", p.killDatabase},
+		{"both", p.killBoth},
+		{"process again", p.Kill},
+		{"database again", p.killDatabase},
+		{"process once more", p.Kill},
 	} {
 		epoch := p.Database().Int(t, `SELECT epoch FROM analytics.epoch`)
 		l := p.mixedLoad(t.Context(), 16, uint64(round), p.APIKey, moneyKey, tokensKey)
@@ -163,7 +163,7 @@ func (p *platform) sameCounts(t *testing.T, complete map[string]bool, ledger map
 
 // killDatabase kills PostgreSQL under the running process, which must then end by
 // itself and say why.
-func (p *platform) killDatabase(t *testing.T) {
+func (p *platform) killDatabase(t testing.TB) {
 	t.Helper()
 	pid := p.Postmaster(t)
 	if pid == 0 {
@@ -178,7 +178,7 @@ func (p *platform) killDatabase(t *testing.T) {
 	}
 }
 
-func (p *platform) killBoth(t *testing.T) {
+func (p *platform) killBoth(t testing.TB) {
 	t.Helper()
 	pid := p.Postmaster(t)
 	harness.Must(t, syscall.Kill(pid, syscall.SIGKILL))

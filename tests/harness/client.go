@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -68,7 +69,7 @@ func (a Answer) Code() string {
 	var p struct {
 		Code string `json:"code"`
 	}
-	_ = json.Unmarshal(a.Body, &p) //nolint:errcheck // then it has no code
+	_ = json.Unmarshal(a.Body, &p) // then it has no code
 	return p.Code
 }
 
@@ -90,9 +91,7 @@ func (g *Gateway) Do(ctx context.Context, c Call) Answer {
 	if err != nil {
 		return Answer{Err: err}
 	}
-	for name, values := range c.Header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, c.Header)
 	if c.Key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Key)
 	}
@@ -116,7 +115,7 @@ func read(from io.Reader, giveUp func(), more func([]byte) bool) ([]byte, error)
 		n, err := from.Read(buf)
 		out = append(out, buf[:n]...)
 		switch {
-		case err == io.EOF: //nolint:errorlint // readers return it bare
+		case err == io.EOF:
 			return out, nil
 		case err != nil:
 			return out, err

@@ -73,7 +73,7 @@ func (b *build) make(ctx context.Context) (err error) {
 	if b.root, err = moduleRoot(); err != nil {
 		return err
 	}
-	if b.dir, err = os.MkdirTemp("", "aiaas-harness-"); err != nil { //nolint:usetesting // it outlives the first test that asks
+	if b.dir, err = os.MkdirTemp("", "aiaas-harness-"); err != nil { // it outlives the first test that asks
 		return fmt.Errorf("make folder for the command: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(b.dir, "aiaas"), "./functions/aiaas")
@@ -110,7 +110,7 @@ func Folder(t testing.TB) string {
 	dir, err := os.MkdirTemp("/tmp", "aiaas-t-") //nolint:usetesting // t.TempDir's are closed to others, and long
 	Must(t, err)
 	t.Cleanup(func() { Must(t, os.RemoveAll(dir)) })
-	Must(t, os.Chmod(dir, 0o711)) //nolint:gosec // see above
+	Must(t, os.Chmod(dir, 0o711))
 	return dir
 }
 
