@@ -179,10 +179,10 @@ func TestDraining(t *testing.T) {
 		order = append(order, what)
 	}
 	s := newServer(t, env, entry("a", function.Function{
-		HTTP: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(entered)
 			<-finish
-			if err := env.Check(context.Background()); !errors.Is(err, function.ErrDraining) {
+			if err := env.Check(r.Context()); !errors.Is(err, function.ErrDraining) {
 				t.Errorf("while it drains the process is ready: %v", err)
 			}
 			note("request ended")

@@ -20,6 +20,10 @@ const unitsPerToken = int64(time.Minute / time.Microsecond)
 // maxPerMinute keeps units within an int64; a limit beyond it is no limit.
 const maxPerMinute = (1 << 62) / unitsPerToken
 
+// maxCount is the most that one request counts for: what is taken for it and what
+// is given back must be the same, and stay far from overflow.
+const maxCount = maxPerMinute / 8
+
 func limits(n int64) bool { return n > 0 && n <= maxPerMinute }
 
 // level is what is used at a moment. A clock that went back refills nothing.
@@ -48,19 +52,21 @@ func (b *bucket) wait(at time.Time, n, cost int64) time.Duration {
 	return time.Duration((over+n-1)/n) * time.Microsecond
 }
 
+// add counts at most maxCount tokens.
 func (b *bucket) add(at time.Time, n, cost int64) {
-	if !limits(n) || cost <= 0 {
+	if !limits(n) || cost < 0 {
 		return
 	}
-	b.used = b.level(at, n) + min(cost, maxPerMinute/2)*unitsPerToken
+	// At a cost of 0 too: what a request really used is counted from its admission.
+	b.used = min(b.level(at, n)+cost*unitsPerToken, 1<<62)
 	if at.After(b.at) {
 		b.at = at
 	}
 }
 
-// correct changes what was counted by a number of tokens.
+// correct changes what was counted by a number of tokens, of at most maxCount
+// either way.
 func (b *bucket) correct(tokens int64) {
-	tokens = max(min(tokens, maxPerMinute/4), -maxPerMinute/4)
 	b.used = min(max(0, b.used+tokens*unitsPerToken), 1<<62)
 }
 

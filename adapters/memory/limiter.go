@@ -9,6 +9,7 @@ package memory
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,7 +66,24 @@ type window struct {
 	ceilingSeq, spentSeq int64
 }
 
-func (w *window) room() int64 { return w.ceiling - w.spent - w.held }
+// lack is how much a window is short of for an amount; 0 where it fits. A limit
+// that was cut, and usage that no hold stood for, may leave less than nothing. No
+// step overflows: amounts come from what clients ask for.
+func (w *window) lack(amount int64) int64 {
+	left := w.ceiling - w.spent // neither is negative
+	if left >= w.held {
+		return max(0, amount-(left-w.held))
+	}
+	return addUpTo(amount, addUpTo(w.held, -left))
+}
+
+// addUpTo adds, and stops at the largest number. a is not negative.
+func addUpTo(a, b int64) int64 {
+	if b > math.MaxInt64-a {
+		return math.MaxInt64
+	}
+	return a + b
+}
 
 func (w *window) settle(spent, seq int64) {
 	if seq > w.spentSeq {
@@ -181,8 +199,8 @@ func (o *org) short(r *admission.Request, v *admission.Verdict) bool {
 	ask := true
 	for _, h := range r.Holds {
 		w := o.window(h, r.At)
-		lack := h.Amount - w.room()
-		if lack <= 0 {
+		lack := w.lack(h.Amount)
+		if lack == 0 {
 			continue
 		}
 		if v.Budget == "" {
@@ -220,11 +238,11 @@ func (o *org) dropEnded(at time.Time) {
 }
 
 func (o *org) take(r *admission.Request, subjects []*subject) {
-	e := &entry{subjects: subjects, limits: r.Subjects, tokens: r.Tokens}
+	e := &entry{subjects: subjects, limits: r.Subjects, tokens: min(r.Tokens, maxCount)}
 	for i, s := range subjects {
 		s.running++
 		s.requests.add(r.At, r.Subjects[i].Limits.RequestsPerMinute, 1)
-		s.tokens.add(r.At, r.Subjects[i].Limits.TokensPerMinute, r.Tokens)
+		s.tokens.add(r.At, r.Subjects[i].Limits.TokensPerMinute, e.tokens)
 	}
 	if len(r.Holds) > 0 {
 		e.holds = make([]held, len(r.Holds))
@@ -278,7 +296,7 @@ func (e *entry) free(tokens int64) {
 	for i, s := range e.subjects {
 		s.running--
 		if e.limits[i].Limits.TokensPerMinute > 0 {
-			s.tokens.correct(tokens - e.tokens)
+			s.tokens.correct(min(tokens, maxCount) - e.tokens)
 		}
 	}
 }
@@ -346,6 +364,21 @@ func (l *Limiter) Commit(_ context.Context, c admission.Committed) error {
 		delete(o.entries, id)
 	}
 	return nil
+}
+
+// Finals lists the requests of an organisation that are settled here and not known
+// to be booked.
+func (l *Limiter) Finals(orgID string) []string {
+	o := l.org(orgID)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var ids []string
+	for id, e := range o.entries {
+		if e.final {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Held is what is reserved on a window.

@@ -53,7 +53,11 @@ func DB(ctx context.Context, e *function.Env, service function.Service, role pos
 
 // Limiter is the process's limiter.
 func Limiter(ctx context.Context, e *function.Env) (admission.Limiter, error) {
-	return function.Shared(ctx, e, "limiter", func(context.Context) (admission.Limiter, function.Closer, error) {
+	return inMemory(ctx, e)
+}
+
+func inMemory(ctx context.Context, e *function.Env) (*memory.Limiter, error) {
+	return function.Shared(ctx, e, "limiter", func(context.Context) (*memory.Limiter, function.Closer, error) {
 		return memory.NewLimiter(), nil, nil
 	})
 }
@@ -147,7 +151,21 @@ const spoolEvery = time.Second
 // gate is what admits and records in this process: it belongs to one epoch.
 type gate struct {
 	inbox *postgres.Inbox
-	spool *spool.File
+	spool *spool.File // nil on hosts whose disk may vanish with them
+}
+
+func (g *gate) sinks() []usage.Sink {
+	if g.spool == nil {
+		return []usage.Sink{g.inbox}
+	}
+	return []usage.Sink{g.inbox, g.spool}
+}
+
+func (g *gate) close(context.Context) error {
+	if g.spool == nil {
+		return nil
+	}
+	return g.spool.Close()
 }
 
 // takeOver begins the epoch of this process. With limits in memory it fences
@@ -175,25 +193,33 @@ func takeOver(ctx context.Context, e *function.Env) (*gate, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("take over: %w", err)
 		}
-		g := &gate{inbox: postgres.NewInbox(db, &epoch), spool: spool.Open(filepath.Join(s.DataDir, "usage.spool"))}
-		if _, err := g.spool.Drain(ctx, g.inbox); err != nil {
+		g := &gate{inbox: postgres.NewInbox(db, &epoch)}
+		if e.LocalDisk {
+			g.spool = spool.Open(filepath.Join(s.DataDir, "usage.spool"))
+		}
+		if _, err := drainOnce(ctx, g); err != nil {
 			return nil, nil, err
 		}
-		for { // a process that is being fenced may have recorded until a moment ago
-			n, err := consumer.Drain(ctx)
-			if err != nil {
-				return nil, nil, err
-			}
-			if n == 0 {
-				break
-			}
+		if err := drainAll(ctx, consumer); err != nil {
+			return nil, nil, err
 		}
 		if err := ledger.Reclaim(ctx, epoch); err != nil {
 			return nil, nil, err
 		}
 		e.Log.InfoContext(ctx, "took over", "epoch", epoch)
-		return g, func(context.Context) error { return g.spool.Close() }, nil
+		return g, g.close, nil
 	})
+}
+
+// drainAll books until nothing waits: a process that is being fenced may have
+// recorded until a moment ago.
+func drainAll(ctx context.Context, consumer *usage.Consumer) error {
+	for {
+		n, err := consumer.Drain(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
 }
 
 // Admission admits requests against limits and budgets.
@@ -202,12 +228,12 @@ func Admission(ctx context.Context, e *function.Env) (*admission.Service, error)
 	if err != nil {
 		return nil, err
 	}
-	limiter, err := Limiter(ctx, e)
+	limiter, err := inMemory(ctx, e)
 	if err != nil {
 		return nil, err
 	}
 	return function.Shared(ctx, e, "admission", func(context.Context) (*admission.Service, function.Closer, error) {
-		return admission.NewService(limiter, g.inbox), nil, nil
+		return admission.NewService(limiter, &reconciler{inbox: g.inbox, limiter: limiter, now: e.Now}), nil, nil
 	})
 }
 
@@ -228,7 +254,10 @@ func Recorder(ctx context.Context, e *function.Env) (*usage.Recorder, error) {
 		return nil, err
 	}
 	return function.Shared(ctx, e, "recorder", func(ctx context.Context) (*usage.Recorder, function.Closer, error) {
-		r := usage.NewRecorder(usage.RecorderConfig{Sinks: []usage.Sink{g.inbox, g.spool}, Log: e.Log, Fatal: e.Fatal})
+		r := usage.NewRecorder(usage.RecorderConfig{Sinks: g.sinks(), Log: e.Log, Fatal: e.Fatal})
+		if g.spool == nil {
+			return r, r.Close, nil
+		}
 		// It ends with the process, not with the request that opened it.
 		drainCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		done := make(chan struct{})
@@ -268,6 +297,9 @@ func drainSpool(ctx context.Context, e *function.Env, g *gate) {
 const drainTimeout = 10 * time.Second
 
 func drainOnce(ctx context.Context, g *gate) (int, error) {
+	if g.spool == nil {
+		return 0, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	return g.spool.Drain(ctx, g.inbox)

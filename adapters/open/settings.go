@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -24,11 +23,12 @@ type Settings struct {
 	DatabaseConns int32         `env:"AIAAS_DATABASE_CONNS" envDefault:"8" doc:"most connections of one pool; each process has up to one pool a role"`
 	Backends      string        `env:"AIAAS_BACKENDS" doc:"YAML file of models and backends to add at the start"`
 	SecretKey     string        `env:"AIAAS_SECRET_KEY" doc:"32 bytes in base64 that encrypt backends' credentials; without it, a key file in the data folder"`
+	OpenAIKey     string        `env:"OPENAI_API_KEY" doc:"key of OpenAI: with it, the first start adds OpenAI's models, which are called with it"`
 	MaxBody       int64         `env:"AIAAS_MAX_BODY_BYTES" envDefault:"65536" doc:"largest request body, in bytes"`
 	UpstreamIdle  time.Duration `env:"AIAAS_UPSTREAM_IDLE_TIMEOUT" envDefault:"2m" doc:"longest silence of a backend, before its first byte and between two"`
 	Grace         time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long running requests may finish after SIGTERM"`
 	RedisURL      string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`
-	QueueURL      string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in PostgreSQL"`
+	QueueURL      string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in the database"`
 }
 
 // Setting describes one setting, for help.
@@ -78,8 +78,8 @@ func (s Settings) check() error {
 	switch {
 	case s.RedisURL != "":
 		return errors.New("REDIS_URL is set, but this version keeps limits in memory: unset it, and run one serving process")
-	case s.QueueURL != "" && !strings.HasPrefix(s.QueueURL, "postgres"):
-		return errors.New("QUEUE_URL is set, but this version queues in PostgreSQL only: unset it")
+	case s.QueueURL != "":
+		return errors.New("QUEUE_URL is set, but this version queues in its database only: unset it")
 	case s.MaxBody < 1024 || s.MaxBody > 64<<20:
 		return errors.New("AIAAS_MAX_BODY_BYTES must be between 1024 and 67108864")
 	case s.DatabaseConns < 2:

@@ -1,11 +1,37 @@
 package openai
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"time"
+)
 
 // Allowed is asked before each connection, with the address that is dialled.
 func Allowed(address string) error { return allowed("tcp", address, nil) }
 
 // TrustAll lets a client call servers with certificates that tests make.
 func (c *Client) TrustAll() {
-	c.transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // a test's own server
+	c.transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 }
+
+// Watch sets the clock of idle connections and how often they are looked at.
+func (c *Client) Watch(now func() time.Time, every time.Duration) {
+	c.plain.pool.now, c.plain.pool.every = now, every
+}
+
+// Idle counts the idle connections without TLS, and whether a timer watches them.
+func (c *Client) Idle() (conns int, watched bool) {
+	p := &c.plain.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, list := range p.idle {
+		conns += len(list)
+	}
+	return conns, p.timer != nil
+}
+
+// Limits on what is read of an answer.
+const (
+	MaxHead  = maxHead
+	MaxError = maxError
+	IdleConn = idleConn
+)

@@ -30,8 +30,10 @@ import (
 const (
 	dialTimeout = 5 * time.Second
 	idleConn    = 90 * time.Second // unused connections are kept so long
+	reapEvery   = 15 * time.Second // and looked at so often
 	maxIdle     = 4096             // connections kept to one backend: as many as requests may run
 	ioBuffer    = 8 << 10
+	maxError    = 1 << 10 // bytes of an error, which may quote the answer
 )
 
 // Credentials opens a backend's credential; "" where it has none.
@@ -76,7 +78,10 @@ func New(c Credentials, dial func(ctx context.Context, address string) (net.Conn
 	}
 	return &Client{
 		credentials: c,
-		plain:       &plain{dial: connect, now: time.Now}, //nolint:forbidigo // the age of a socket is wall time
+		plain: &plain{dial: connect, pool: pool{
+			now:   time.Now, //nolint:forbidigo // the age of a socket is wall time
+			every: reapEvery,
+		}},
 		transport: &http.Transport{
 			DialContext:         connect,
 			ForceAttemptHTTP2:   true,
@@ -86,14 +91,20 @@ func New(c Credentials, dial func(ctx context.Context, address string) (net.Conn
 			IdleConnTimeout:     idleConn,
 			ReadBufferSize:      ioBuffer,
 			WriteBufferSize:     ioBuffer,
+
+			MaxResponseHeaderBytes: maxHead,
 		},
 	}
 }
 
 var (
 	// errAddress is the refusal of an address at dial time.
-	errAddress    = errors.New("no backend may have this address")
-	errCredential = errors.New("it has control characters")
+	errAddress = errors.New("no backend may have this address")
+	errControl = errors.New("it has control characters")
+	errBlank   = errors.New("it is blank")
+	// errStatus is the refusal of answers that are none, such as a switch to a
+	// protocol that nobody asked for.
+	errStatus = errors.New("no final status")
 )
 
 // isMetadata reports the addresses of clouds' metadata services that are not
@@ -130,13 +141,32 @@ func (c *Client) Call(ctx context.Context, b model.Backend, path, requestID stri
 	if err != nil {
 		return nil, err
 	}
+	send := c.secure
 	if t.address != "" {
-		resp, err := c.plain.roundTrip(ctx, t, requestID, body)
-		if err != nil {
-			return nil, fmt.Errorf("post to %s: %w", t.url.Host, err)
-		}
-		return resp, nil
+		send = c.plain.roundTrip
 	}
+	resp, err := send(ctx, t, requestID, body)
+	if err == nil && resp.StatusCode < http.StatusOK {
+		_ = resp.Body.Close()
+		err = fmt.Errorf("answer %d: %w", resp.StatusCode, errStatus)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("post to %s: %w", t.url.Host, short(err))
+	}
+	return resp, nil
+}
+
+// short keeps an error from filling the log: the parser quotes what it can't read,
+// which the other side may have made as long as a head can be.
+func short(err error) error {
+	if text := err.Error(); len(text) > maxError {
+		return errors.New(strings.ToValidUTF8(text[:maxError], "") + "…")
+	}
+	return err
+}
+
+// secure sends a request by TLS.
+func (c *Client) secure(ctx context.Context, t *target, requestID string, body []byte) (*http.Response, error) {
 	req := (&http.Request{
 		Method: http.MethodPost, URL: t.url, Host: t.url.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -155,11 +185,7 @@ func (c *Client) Call(ctx context.Context, b model.Backend, path, requestID stri
 	if t.auth != nil {
 		req.Header["Authorization"] = t.auth
 	}
-	resp, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return nil, fmt.Errorf("post to %s: %w", t.url.Host, err)
-	}
-	return resp, nil
+	return c.transport.RoundTrip(req) //nolint:wrapcheck // Call does
 }
 
 func (c *Client) target(b model.Backend, path string) (*target, error) {
@@ -171,12 +197,9 @@ func (c *Client) target(b model.Backend, path string) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address of backend %s: %w", b.ID, err)
 	}
-	secret, err := c.credentials.Credential(b)
+	secret, err := c.secret(b)
 	if err != nil {
-		return nil, fmt.Errorf("credential: %w", err)
-	}
-	if strings.ContainsFunc(secret, unicode.IsControl) { // a line break would begin another header
-		return nil, fmt.Errorf("credential of backend %s: %w", b.ID, errCredential)
+		return nil, err
 	}
 	t := &target{url: u}
 	if secret != "" {
@@ -187,6 +210,23 @@ func (c *Client) target(b model.Backend, path string) (*target, error) {
 	}
 	c.targets.Store(k, t)
 	return t, nil
+}
+
+// secret opens a backend's credential, without the white space around it: a file
+// that became an environment variable often left its line break there.
+func (c *Client) secret(b model.Backend) (string, error) {
+	raw, err := c.credentials.Credential(b)
+	if err != nil {
+		return "", fmt.Errorf("credential: %w", err)
+	}
+	secret := strings.TrimSpace(raw)
+	switch {
+	case secret == "" && raw != "": // calling without it would be somebody else's 401
+		return "", fmt.Errorf("credential of backend %s: %w", b.ID, errBlank)
+	case strings.ContainsFunc(secret, unicode.IsControl): // a line break would begin another header
+		return "", fmt.Errorf("credential of backend %s: %w", b.ID, errControl)
+	}
+	return secret, nil
 }
 
 // plain prepares what requests without TLS have in common.
@@ -207,5 +247,5 @@ func (t *target) plain() {
 // Close closes idle connections.
 func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
-	c.plain.closeIdle()
+	c.plain.pool.close()
 }

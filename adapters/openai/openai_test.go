@@ -139,9 +139,9 @@ func TestARequestIsSentAsItIs(t *testing.T) {
 			t.Error(err)
 		}
 		for _, name := range []string{"Authorization", "Content-Type", "Accept", "User-Agent", "X-Request-Id", "Accept-Encoding"} {
-			fmt.Fprintln(w, name, r.Header.Values(name))
+			_, _ = fmt.Fprintln(w, name, r.Header.Values(name))
 		}
-		fmt.Fprintln(w, r.Method, r.URL, r.ContentLength, string(body))
+		_, _ = fmt.Fprintln(w, r.Method, r.URL, r.ContentLength, string(body))
 	}
 	both(t, handler, func(t *testing.T, c *openai.Client, s *httptest.Server) {
 		want := "Authorization [Bearer sk-1]\nContent-Type [application/json]\nAccept [application/json, text/event-stream]\n" +
@@ -179,7 +179,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 func TestACredentialThatWouldBreakTheHeaderIsRefused(t *testing.T) {
 	var reached atomic.Int64
 	both(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) }, func(t *testing.T, c *openai.Client, s *httptest.Server) {
-		for _, credential := range []model.Credential{"sk-1\n", "sk-1\r\nX-Evil: 1", "sk\x00", "broken"} {
+		for _, credential := range []model.Credential{"sk-1\r\nX-Evil: 1", "sk\n-1", "sk\x00", "sk\x7f", " \n", "broken"} {
 			b := backend(s)
 			b.Credential = credential
 			if resp, err := c.Call(t.Context(), b, "/x", "req", nil); err == nil {
@@ -195,9 +195,22 @@ func TestACredentialThatWouldBreakTheHeaderIsRefused(t *testing.T) {
 	}
 }
 
+func TestACredentialIsSentWithoutTheSpaceAroundIt(t *testing.T) {
+	handler := func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "%q", r.Header["Authorization"]) }
+	both(t, handler, func(t *testing.T, c *openai.Client, s *httptest.Server) {
+		for _, credential := range []model.Credential{"sk-1\n", "sk-1\r\n", "\t sk-1 "} {
+			b := backend(s)
+			b.Credential = credential
+			if _, got := call(t, c, b, ""); got != `["Bearer sk-1"]` {
+				t.Errorf("%q is sent as %s", string(credential), got)
+			}
+		}
+	})
+}
+
 func TestAChangedBackendIsCalledAnew(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.URL.Path, " ", r.Header.Get("Authorization"))
+		_, _ = fmt.Fprint(w, r.URL.Path, " ", r.Header.Get("Authorization"))
 	}
 	both(t, handler, func(t *testing.T, c *openai.Client, s *httptest.Server) {
 		b := backend(s)
@@ -294,7 +307,7 @@ func script(t *testing.T, answers ...string) model.Backend {
 }
 
 func TestAnswersOnTheWire(t *testing.T) {
-	ok := "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	ok, long := "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", strings.Repeat("o", 5000)
 	for _, c := range []struct {
 		name, wire string
 		want       string // "" where there is no answer
@@ -309,6 +322,12 @@ func TestAnswersOnTheWire(t *testing.T) {
 		{"cut in its head", "HTTP/1.1 200 OK\r\nContent-", "", false},
 		{"no HTTP", "hello\r\n\r\n", "", false},
 		{"a head without end", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 400), "", false},
+		{"a switch of protocols", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", "", false},
+		{"a status below all others", "HTTP/1.1 020 Odd\r\nContent-Length: 0\r\n\r\n" + ok, "", false},
+		{"an unknown coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "", false},
+		{"chunks and a length", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "ok", false},
+		{"with trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0\r\nX-A: b\r\n\r\n", "ok", false},
+		{"a head of nearly the limit", "HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", openai.MaxHead-100) + "\r\nContent-Length: 5000\r\n\r\n" + long, long, false},
 		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!", "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -326,6 +345,32 @@ func TestAnswersOnTheWire(t *testing.T) {
 			}
 		})
 	}
+}
+
+// 101 must not be waited after: the backend speaks another protocol from there on.
+func TestASwitchOfProtocolsIsAnError(t *testing.T) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+		_ = rw.Flush()
+		_, _ = io.Copy(io.Discard, conn) // until the client goes
+	}
+	both(t, handler, func(t *testing.T, c *openai.Client, s *httptest.Server) {
+		resp, err := c.Call(t.Context(), backend(s), "/x", "req", nil)
+		if err == nil {
+			_ = resp.Body.Close()
+			t.Fatalf("answer %d", resp.StatusCode)
+		}
+		if !strings.Contains(err.Error(), "101") {
+			t.Errorf("the error doesn't tell why: %v", err)
+		}
+	})
 }
 
 // Bytes that nobody asked for must never become the next request's answer.

@@ -9,7 +9,8 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -19,19 +20,14 @@ import (
 // and reads. The answer is parsed by net/http all the same.
 type plain struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
-	now  func() time.Time
-
-	mu   sync.Mutex
-	idle map[string][]*plainConn // by address, the latest used last
-	end  bool
+	pool pool
 }
 
 const (
-	maxHead      = 256 << 10 // bytes of an answer's head, and what was read with it
-	maxInterim   = 8         // 1xx answers before the real one
-	noBudget     = -1
-	readBuffer   = 8 << 10
-	maxReusedAge = idleConn
+	maxHead    = 256 << 10 // bytes of an answer's head, and what was read with it
+	maxInterim = 8         // 1xx answers before the real one
+	noBudget   = -1
+	readBuffer = 8 << 10 // also bounds a chunk's extensions and the trailers
 )
 
 var (
@@ -43,8 +39,8 @@ var (
 type plainConn struct {
 	net.Conn
 	br     *bufio.Reader
-	budget int // bytes that may still be read of a head; noBudget outside of one
-	since  time.Time
+	budget int       // bytes that may still be read of a head; noBudget outside of one
+	since  time.Time // idle since then
 }
 
 // Read counts the bytes of a head, for net/http's parser has no bound of its own.
@@ -61,11 +57,28 @@ func (c *plainConn) Read(p []byte) (int, error) {
 }
 
 // roundTrip sends a request and returns its answer once the head is there.
+//
+// A backend may close an idle connection in the moment that a request is written
+// to it. So a request that met its end on a used connection, before one byte of an
+// answer, is sent once more on a new one.
 func (p *plain) roundTrip(ctx context.Context, t *target, requestID string, body []byte) (*http.Response, error) {
-	c, err := p.take(ctx, t.address)
-	if err != nil {
-		return nil, err
+	if c := p.pool.take(t.address); c != nil {
+		resp, err := p.serve(ctx, c, t, requestID, body)
+		if err == nil || ctx.Err() != nil || !c.unanswered() || !hungUp(err) {
+			return resp, err
+		}
 	}
+	conn, err := p.dial(ctx, "tcp", t.address)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	c := &plainConn{Conn: conn, budget: noBudget}
+	c.br = bufio.NewReaderSize(c, readBuffer)
+	return p.serve(ctx, c, t, requestID, body)
+}
+
+// serve makes one request on a connection, which it closes where that goes wrong.
+func (p *plain) serve(ctx context.Context, c *plainConn, t *target, requestID string, body []byte) (*http.Response, error) {
 	// Whoever gives up makes the connection's deadline pass: reads and writes end.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	resp, err := c.exchange(t, requestID, body)
@@ -77,8 +90,25 @@ func (p *plain) roundTrip(ctx context.Context, t *target, requestID string, body
 		}
 		return nil, err
 	}
-	resp.Body = &plainBody{from: resp.Body, conn: c, pool: p, address: t.address, stop: stop, ctx: ctx, keep: !resp.Close}
+	resp.Body = &plainBody{
+		from: resp.Body, conn: c, pool: &p.pool, address: t.address, stop: stop, ctx: ctx,
+		// What HTTP/1.0 says of lengths and of connections is not to be relied on.
+		keep: !resp.Close && resp.ProtoMajor == 1 && resp.ProtoMinor == 1,
+	}
 	return resp, nil
+}
+
+// unanswered reports, after an exchange, that not one byte of an answer was read.
+func (c *plainConn) unanswered() bool { return c.budget == maxHead }
+
+// hungUp reports errors by which a connection says that the other side closed it.
+func hungUp(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *plainConn) exchange(t *target, requestID string, body []byte) (*http.Response, error) {
@@ -88,16 +118,16 @@ func (c *plainConn) exchange(t *target, requestID string, body []byte) (*http.Re
 	head = append(head, "\r\nContent-Length: "...)
 	head = strconv.AppendInt(head, int64(len(body)), 10)
 	head = append(append(head, "\r\n\r\n"...), body...)
+	c.budget = maxHead
 	if _, err := c.Write(head); err != nil {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
-	c.budget = maxHead
 	for range maxInterim {
 		resp, err := http.ReadResponse(c.br, t.request)
 		if err != nil {
 			return nil, fmt.Errorf("read answer: %w", err)
 		}
-		if resp.StatusCode >= http.StatusOK {
+		if !interim(resp.StatusCode) {
 			c.budget = noBudget
 			return resp, nil
 		}
@@ -105,100 +135,50 @@ func (c *plainConn) exchange(t *target, requestID string, body []byte) (*http.Re
 	return nil, errInterim
 }
 
-// take returns an idle connection that is still open, or a new one.
-func (p *plain) take(ctx context.Context, address string) (*plainConn, error) {
-	for {
-		c := p.pop(address)
-		if c == nil {
-			break
-		}
-		if p.now().Sub(c.since) < maxReusedAge && c.br.Buffered() == 0 && open(c.Conn) {
-			return c, nil
-		}
-		_ = c.Close()
-	}
-	conn, err := p.dial(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	c := &plainConn{Conn: conn, budget: noBudget}
-	c.br = bufio.NewReaderSize(c, readBuffer)
-	return c, nil
-}
-
-func (p *plain) pop(address string) *plainConn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := p.idle[address]
-	if len(list) == 0 {
-		return nil
-	}
-	c := list[len(list)-1]
-	list[len(list)-1] = nil
-	p.idle[address] = list[:len(list)-1]
-	return c
-}
-
-// put keeps a connection for the next request, and closes the one idle longest
-// where it is over its time.
-func (p *plain) put(address string, c *plainConn) {
-	c.since = p.now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := p.idle[address]
-	if p.end || len(list) >= maxIdle {
-		_ = c.Close()
-		return
-	}
-	if len(list) > 0 && c.since.Sub(list[0].since) >= maxReusedAge {
-		_ = list[0].Close()
-		list = append(list[:0], list[1:]...)
-	}
-	if p.idle == nil {
-		p.idle = map[string][]*plainConn{}
-	}
-	p.idle[address] = append(list, c)
-}
-
-// closeIdle closes what is idle, and what becomes idle later.
-func (p *plain) closeIdle() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.end = true
-	for _, list := range p.idle {
-		for _, c := range list {
-			_ = c.Close()
-		}
-	}
-	p.idle = nil
+// interim reports the answers that others follow. 101 is none of them: after it
+// the connection speaks another protocol.
+func interim(status int) bool {
+	return status >= http.StatusContinue && status < http.StatusOK && status != http.StatusSwitchingProtocols
 }
 
 // plainBody is the body of an answer. Read to its end it gives its connection
-// back; closed before, it closes it, which tells the backend to stop.
+// back; closed before, it closes it, which tells the backend to stop. Close may be
+// called while another goroutine reads.
 type plainBody struct {
 	from    io.ReadCloser
 	conn    *plainConn
-	pool    *plain
+	pool    *pool
 	address string
 	stop    func() bool
 	ctx     context.Context //nolint:containedctx // of the one request that the body belongs to
 	keep    bool
-	done    bool
+	state   atomic.Int32
 }
 
-// Read reads on. The end of a request's context ends it.
+// The states of a body.
+const (
+	reading int32 = iota
+	ended         // read to its end
+	closed        // given up before
+)
+
+// Read reads on. The end of a request's context ends it. An answer that was closed
+// before its end never reads as if it were whole.
 func (b *plainBody) Read(p []byte) (int, error) {
-	if b.done {
+	switch b.state.Load() {
+	case ended:
 		return 0, io.EOF
+	case closed:
+		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.from.Read(p)
 	switch {
 	case err == nil:
 		return n, nil
 	case errors.Is(err, io.EOF):
-		b.end(b.keep)
+		b.end(ended)
 	default:
-		b.end(false)
+		b.end(closed)
 		if b.ctx.Err() != nil {
 			err = b.ctx.Err()
 		}
@@ -208,17 +188,17 @@ func (b *plainBody) Read(p []byte) (int, error) {
 
 // Close ends the answer, wherever it is.
 func (b *plainBody) Close() error {
-	b.end(false)
+	b.end(closed)
 	return nil
 }
 
-//nolint:revive // whether the connection can serve again is what it is told
-func (b *plainBody) end(keep bool) {
-	if b.done {
+// end lets go of the connection, once.
+func (b *plainBody) end(state int32) {
+	if !b.state.CompareAndSwap(reading, state) {
 		return
 	}
-	b.done = true
-	if b.stop() && keep { // else its deadline has passed, or is about to
+	// Where stop comes too late, the deadline has passed or is about to.
+	if b.stop() && state == ended && b.keep {
 		b.pool.put(b.address, b.conn)
 		return
 	}

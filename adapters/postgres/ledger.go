@@ -97,8 +97,8 @@ func (l *Ledger) inForce(ctx context.Context, tx pgx.Tx) error {
 }
 
 // book takes the events out of the inbox, writes usage, ledger and roll-up
-// deltas, and returns which events were not booked before, and the budgets that
-// are counted without holds. Locking the accounting rows keeps periods from
+// deltas, and returns which events were not booked before, and the budgets of
+// their organisations. Locking the accounting rows keeps periods from
 // closing, and budgets from being seeded, under our hands.
 func book(ctx context.Context, tx pgx.Tx, events []*usage.Event) (map[eventKey]bool, []budget.Budget, error) {
 	cols := columns(events)
@@ -115,7 +115,7 @@ func book(ctx context.Context, tx pgx.Tx, events []*usage.Event) (map[eventKey]b
 		return err //nolint:wrapcheck // wrapped below
 	})
 	b.Queue(`SELECT budget_id, org_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''), unit, period, time_zone, created_at
-		FROM analytics.budgets WHERE org_id = ANY($1) AND action <> 'block'`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
+		FROM analytics.budgets WHERE org_id = ANY($1)`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
 		budgets, err = pgx.CollectRows(rows, scanCounted)
 		return err //nolint:wrapcheck // wrapped below
 	})
@@ -132,7 +132,7 @@ WITH e AS (
   SELECT u.*, greatest(u.period, a.open_period) AS accounting_period
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                 $9::text[], $10::boolean[], $11::text[], $12::boolean[], $13::bigint[], $14::bigint[], $15::bigint[],
-                $16::bigint[], $17::text[], $18::date[], $19::bigint[], $20::bigint[], $21::jsonb[])
+                $16::bigint[], $17::text[], $18::date[], $19::bigint[], $20::bigint[], $21::text[])
       AS u(org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id,
            endpoint, streamed, outcome, estimated, input_tokens, cached_input_tokens, output_tokens,
            cost_nano, currency, period, ttft_us, duration_us, raw_usage)
@@ -225,7 +225,9 @@ type charge struct {
 
 // charges sums what the fresh events add, sorted by organisation, budget and
 // window: the order in which everyone locks. Events name the blocking budgets
-// they were held on; the others are found by what they cover.
+// they were held on; the others are found by what they cover. Among those may be
+// one that blocks: made while the request ran, it counts the request all the same,
+// so that what is spent of it is what the ledger has.
 func charges(events []*usage.Event, fresh map[eventKey]bool, counted []budget.Budget) []charge {
 	type key struct {
 		org, budget string
@@ -260,8 +262,9 @@ func charges(events []*usage.Event, fresh map[eventKey]bool, counted []budget.Bu
 			}
 			// A budget without period begins when it is made: what was admitted before
 			// is not its own, as it is not in its seed.
-			if w := b.WindowAt(e.AdmittedAt); !e.AdmittedAt.Before(w.Start) {
-				add(e.OrgID, b.ID, w, b.Unit.Amount(e.Cost, e.Tokens()))
+			w, amount := b.WindowAt(e.AdmittedAt), b.Unit.Amount(e.Cost, e.Tokens())
+			if amount > 0 && !e.AdmittedAt.Before(w.Start) {
+				add(e.OrgID, b.ID, w, amount)
 			}
 		}
 	}
@@ -445,6 +448,16 @@ func (i *Inbox) Grant(ctx context.Context, org string, lacks []admission.Lack) (
 	}
 	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[admission.Grant])
 	return out, fenced(err)
+}
+
+// Booked returns which of an organisation's events the ledger has.
+func (i *Inbox) Booked(ctx context.Context, org string, ids []string) ([]string, error) {
+	rows, err := i.db.pool.Query(ctx, `SELECT analytics.booked($1, $2)`, org, ids)
+	if err != nil {
+		return nil, translate(err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return out, translate(err)
 }
 
 // Blocking returns the budgets of an organisation that admission must hold.

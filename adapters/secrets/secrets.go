@@ -56,29 +56,69 @@ func DecodeKey(text string) ([]byte, error) {
 }
 
 // KeyFile reads the key in a file, which only its owner can read; where there is
-// none yet it makes one.
+// none yet it makes one. The file is there whole or not at all, so that a crash
+// leaves no half of a key behind. A file without a key is an error, never
+// replaced: values may be sealed with what it held.
 func KeyFile(path string) ([]byte, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own setting
-	if err == nil {
-		return DecodeKey(string(text))
-	}
+	key, err := readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read secret key: %w", err)
+		return key, err
 	}
-	key := make([]byte, KeySize)
-	_, _ = rand.Read(key)                                          // never fails: it ends the process instead
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the database's own user must pass through
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // as above
-	if err != nil {
+	err = writeKey(path)
+	if err != nil && !errors.Is(err, fs.ErrExist) { // another process may have been faster
 		return nil, fmt.Errorf("write secret key: %w", err)
 	}
-	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, fmt.Errorf("write secret key: %w", err)
+	return readKey(path)
+}
+
+func readKey(path string) ([]byte, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's own setting
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read secret key: %w", err)
+	case strings.TrimSpace(string(text)) == "":
+		return nil, fmt.Errorf("read secret key: %s is empty: put the key back, or remove the file if no credential was ever sealed", path)
+	}
+	key, err := DecodeKey(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return key, nil
+}
+
+// writeKey makes a key and a file for it, unless there is one: fs.ErrExist.
+func writeKey(path string) (err error) {
+	key := make([]byte, KeySize)
+	_, _ = rand.Read(key) // never fails: it ends the process instead
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".secret-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("make file: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("fill file: %w", err)
+	}
+	if err := os.Link(f.Name(), path); err != nil { // unlike a rename it never replaces
+		return fmt.Errorf("name file: %w", err)
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the operator's own setting
+	if err != nil {
+		return fmt.Errorf("open folder: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
 }
 
 // Seal encrypts a credential for a host.

@@ -125,22 +125,28 @@ func TestAKeyFileIsMadeOnceAndKept(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := secrets.KeyFile(path); err == nil {
-			t.Errorf("a file with %q is taken, or replaced", text)
+		if _, err := secrets.KeyFile(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("a file with %q: %v; want an error that names it", text, err)
+		}
+		if now, err := os.ReadFile(path); err != nil || string(now) != text {
+			t.Errorf("a file with %q was replaced by %q, %v", text, now, err)
 		}
 	}
 }
 
-// Of several processes that start at once, all that get a key get the same.
+// Of several processes that start at once, all get the same key, and nothing else
+// is left in the folder.
 func TestParallelStartsAgreeOnTheKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret.key")
 	var wg sync.WaitGroup
 	var keys sync.Map
 	for range 8 {
 		wg.Go(func() {
-			if key, err := secrets.KeyFile(path); err == nil {
-				keys.Store(string(key), true)
+			key, err := secrets.KeyFile(path)
+			if err != nil {
+				t.Error(err)
 			}
+			keys.Store(string(key), true)
 		})
 	}
 	wg.Wait()
@@ -148,5 +154,8 @@ func TestParallelStartsAgreeOnTheKey(t *testing.T) {
 	keys.Range(func(any, any) bool { n++; return true })
 	if n != 1 {
 		t.Errorf("%d keys; want one", n)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+		t.Errorf("%v is left in the folder, %v; want the key only", left, err)
 	}
 }

@@ -142,7 +142,7 @@ func TestATailTornAtAnyByteHidesNothing(t *testing.T) {
 			return append(append([]byte{}, all[:cut]...), "\xff\xff\xff\xff\xff\xff\xff\xff\xff"...)
 		}},
 	} {
-		for cut := 0; cut < len(all); cut++ {
+		for cut := range all {
 			path := filepath.Join(dir, fmt.Sprintf("%s%d", kept.name, cut))
 			if err := os.WriteFile(path, kept.tail(cut), 0o600); err != nil {
 				t.Fatal(err)

@@ -36,6 +36,8 @@ func root() *cobra.Command {
 		Short:         "AIaaS turns model backends into a paid, governed, multi-tenant AI service",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          noArgs, // so that an unknown command is a usage error
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(serveCommand(), migrateCommand(), settingsTopic())
@@ -44,6 +46,14 @@ func root() *cobra.Command {
 
 // usageError marks a command that was called wrongly.
 type usageError struct{ error }
+
+// noArgs refuses arguments.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
 
 func exitCode(err error) int {
 	if _, ok := err.(usageError); ok { //nolint:errorlint // it is made in one place and not wrapped

@@ -36,7 +36,7 @@ func serveCommand() *cobra.Command {
 		Short: "Run all functions in one process",
 		Long: "serve runs the whole platform. Without DATABASE_URL it starts a PostgreSQL of its own in the data folder.\n" +
 			"The first start creates an organization, its keys and the demo model.",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := &process{out: cmd.OutOrStdout(), log: slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)), getenv: os.Getenv}
 			return p.serve(cmd.Context())
@@ -48,7 +48,7 @@ func migrateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database schemas up to date",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := &process{out: cmd.OutOrStdout(), log: slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)), getenv: os.Getenv}
 			env := p.env(func(error) {})
@@ -70,7 +70,7 @@ type process struct {
 
 func (p *process) env(fatal func(error)) *function.Env {
 	return &function.Env{
-		Now: func() time.Time { return time.Now().UTC() }, Log: p.log, Getenv: p.getenv, Fatal: fatal,
+		Now: func() time.Time { return time.Now().UTC() }, Log: p.log, Getenv: p.getenv, Fatal: fatal, LocalDisk: true,
 	}
 }
 

@@ -8,18 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
-
-	"github.com/goccy/go-yaml"
+	"slices"
 
 	"github.com/aiaas/aiaas/adapters/open"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/shared/apikey"
-	"github.com/aiaas/aiaas/shared/authz"
-	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
-	"github.com/aiaas/aiaas/shared/model"
-	"github.com/aiaas/aiaas/shared/tenant"
 )
 
 // profile is credentials.json: what the command and other programs need to call
@@ -40,49 +34,73 @@ type setup struct {
 	settings open.Settings
 	baseURL  string
 
-	first   bool
+	shown   bool // the keys are printed
 	profile profile
 	added   []string // models that this start has added
+	try     string   // a model that can be called
 }
 
 func (s *setup) path() string { return filepath.Join(s.settings.DataDir, "credentials.json") }
 
+// run checks all that is to be added before it founds anything: a start that
+// fails by its settings leaves nothing behind.
 func (s *setup) run(ctx context.Context) error {
-	if err := s.found(ctx); err != nil {
-		return fmt.Errorf("set up: %w", err)
+	listed, err := readBackends(s.settings.Backends)
+	if err != nil {
+		return fmt.Errorf("set up models: %w", err)
 	}
-	models, err := s.models(ctx)
+	c, err := openCatalogue(ctx, s.env)
+	if err != nil {
+		return fmt.Errorf("set up models: %w", err)
+	}
+	wanted := listed
+	if c.unfinished() {
+		wanted = append(s.initialModels(), listed...)
+	}
+	if err := c.check(ctx, wanted); err != nil {
+		return fmt.Errorf("set up models: %w", err)
+	}
+	founded, err := s.found(ctx)
 	if err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
-	if err := s.addModels(ctx, models); err != nil {
+	m, err := c.add(ctx, wanted)
+	if err != nil {
 		return fmt.Errorf("set up models: %w", err)
 	}
+	s.added, s.try = m.added, m.callable()
+	// The start that founded may have been cut off before it could show the keys.
+	s.shown = founded || (slices.Contains(m.added, demoID) && s.profile.APIKey != "")
 	return nil
 }
 
 // found creates the first organisations, once for a database. The keys are in the
 // file before they count: a crash in between leaves a file that the next start
 // replaces, never keys that nobody has.
-func (s *setup) found(ctx context.Context) error {
+func (s *setup) found(ctx context.Context) (founded bool, err error) {
 	db, err := open.DB(ctx, s.env, function.Accounts, postgres.RoleAccounts)
 	if err != nil {
-		return err
+		return false, err
 	}
 	keys := postgres.NewKeys(db)
-	if done, err := keys.Founded(ctx); err != nil || done {
-		if err != nil {
-			return err
-		}
-		return s.update()
+	done, err := keys.Founded(ctx)
+	if err != nil {
+		return false, err
+	}
+	if done {
+		return false, s.update()
 	}
 	founding, c := apikey.Found(s.env.Now())
 	s.profile = profile{
 		BaseURL: s.baseURL, OrganizationID: c.OrganizationID, ProjectID: c.ProjectID,
 		APIKey: c.APIKey.Reveal(), AdminKey: c.AdminKey.Reveal(), PlatformKey: c.PlatformKey.Reveal(),
 	}
-	s.first, err = keys.Found(ctx, founding, s.keep)
-	return err
+	founded, err = keys.Found(ctx, founding, s.keep)
+	if err == nil && !founded { // another process was faster: those keys are nobody's
+		s.profile = profile{}
+		return false, s.update()
+	}
+	return founded, err
 }
 
 // keep writes the profile. A file that is there already belongs to another
@@ -137,122 +155,14 @@ func (s *setup) update() error {
 	return s.write()
 }
 
-// declared is a model with a backend and a price, as AIAAS_BACKENDS lists them.
-type declared struct {
-	Model         string `yaml:"model"`
-	Protocol      string `yaml:"protocol"`
-	BaseURL       string `yaml:"base_url"`
-	UpstreamModel string `yaml:"upstream_model"`
-	CredentialEnv string `yaml:"credential_env"`
-	Input         string `yaml:"input_usd_per_million"`
-	CachedInput   string `yaml:"cached_input_usd_per_million"`
-	Output        string `yaml:"output_usd_per_million"`
-
-	owner     string
-	maxOutput int64
-}
-
-// models is what this start should have: at the first the demo model and, with
-// OPENAI_API_KEY, OpenAI's; at every start those of AIAAS_BACKENDS.
-func (s *setup) models(context.Context) ([]declared, error) {
-	var out []declared
-	if s.first {
-		out = append(out, declared{Model: "demo", BaseURL: open.DemoBaseURL, Input: "1.00", Output: "4.00", owner: "aiaas"})
-		if s.env.Getenv("OPENAI_API_KEY") != "" {
-			out = append(out, openAIModels()...)
-			s.say("OPENAI_API_KEY is set: adding OpenAI's models with its public prices of %s.", openAIPricesDate)
-		}
+// initialModels are those that a platform begins with: OpenAI's where there is a
+// key for them, and the demo model.
+func (s *setup) initialModels() []declared {
+	if s.settings.OpenAIKey == "" {
+		return []declared{demoModel()}
 	}
-	if s.settings.Backends == "" {
-		return out, nil
-	}
-	body, err := os.ReadFile(s.settings.Backends)
-	if err != nil {
-		return nil, fmt.Errorf("read AIAAS_BACKENDS: %w", err)
-	}
-	var listed []declared
-	if err := yaml.UnmarshalWithOptions(body, &listed, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.settings.Backends, err)
-	}
-	return append(out, listed...), nil
-}
-
-// addModels adds what is not there yet. What is there stays as it is: the
-// database is the truth once it knows a model.
-func (s *setup) addModels(ctx context.Context, wanted []declared) error {
-	if len(wanted) == 0 {
-		return nil
-	}
-	db, err := open.DB(ctx, s.env, function.Router, postgres.RoleRouter)
-	if err != nil {
-		return err
-	}
-	sealer, err := open.Sealer(ctx, s.env)
-	if err != nil {
-		return err
-	}
-	limiter, err := open.Limiter(ctx, s.env)
-	if err != nil {
-		return err
-	}
-	store := postgres.NewCatalogue(db)
-	service := &model.Service{Store: store, Sealer: sealer, Bump: limiter, Now: s.env.Now}
-	have, err := store.ReadCatalogue(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range wanted {
-		existing, _ := have.Get(d.Model)
-		if err := s.addModel(ctx, service, existing, d); err != nil {
-			return fmt.Errorf("model %q: %w", d.Model, err)
-		}
-	}
-	return nil
-}
-
-// operator is who acts by settings: whoever starts the process.
-func operator() authz.Principal {
-	return authz.Principal{OrgID: model.PlatformScope, KeyID: "settings", Scopes: []authz.Scope{authz.Platform}}
-}
-
-func (s *setup) addModel(ctx context.Context, service *model.Service, existing *model.Model, d declared) error {
-	if d.Protocol == "" {
-		d.Protocol = string(model.OpenAI)
-	}
-	if existing == nil {
-		_, err := service.CreateModel(ctx, operator(), model.NewModel{ID: d.Model, OwnedBy: d.owner, MaxOutputTokens: d.maxOutput})
-		if err != nil && !fault.Is(err, fault.Conflict) {
-			return err
-		}
-		existing = &model.Model{}
-		s.added = append(s.added, d.Model)
-	}
-	if !hasBackend(existing, d.BaseURL) {
-		_, err := service.AddBackend(ctx, operator(), model.NewBackend{
-			ModelID: d.Model, Protocol: model.Protocol(d.Protocol), BaseURL: d.BaseURL,
-			UpstreamModel: d.UpstreamModel, CredentialEnv: d.CredentialEnv,
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if len(existing.Prices[tenant.DefaultPriceBook]) > 0 {
-		return nil
-	}
-	_, err := service.PublishPrice(ctx, operator(), model.NewPrice{
-		Book: tenant.DefaultPriceBook, Model: d.Model, Input: d.Input, CachedInput: d.CachedInput, Output: d.Output,
-		EffectiveFrom: time.Unix(0, 0),
-	})
-	return err
-}
-
-func hasBackend(m *model.Model, baseURL string) bool {
-	for _, b := range m.Backends {
-		if b.BaseURL == baseURL {
-			return true
-		}
-	}
-	return false
+	s.say("OPENAI_API_KEY is set: adding OpenAI's models with its public prices of %s.", openAIPricesDate)
+	return append(openAIModels(), demoModel())
 }
 
 // welcome prints what to do next.
@@ -265,8 +175,20 @@ func (s *setup) welcome() {
 	if len(s.added) > 0 {
 		s.say("  new models     %v", s.added)
 	}
+	s.sayKeys()
+	if s.try != "" {
+		s.say("")
+		s.say("Try it:")
+		s.say("")
+		s.say(`curl %s/v1/chat/completions -H "Authorization: Bearer %s" -H 'Content-Type: application/json' -d '{"model":"%s","messages":[{"role":"user","content":"Hello"}]}'`, s.baseURL, s.keyForShell(), s.try)
+	}
+	s.say("")
+	s.say("Press Ctrl-C to stop.")
+}
+
+func (s *setup) sayKeys() {
 	switch {
-	case s.first:
+	case s.shown:
 		s.say("")
 		s.say("Your keys. They are shown this once, and kept in %s:", absolute(s.path()))
 		s.say("  api key        %s   calls models", s.profile.APIKey)
@@ -275,14 +197,15 @@ func (s *setup) welcome() {
 	case s.profile.APIKey != "":
 		s.say("  keys           %s", absolute(s.path()))
 	}
-	s.say("")
-	s.say("Try it:")
-	key := s.profile.APIKey
-	if !s.first {
-		key = `$(sed -n 's/.*"api_key": "\(.*\)".*/\1/p' '` + absolute(s.path()) + `')`
+}
+
+// keyForShell is what stands for the API key in a command line.
+func (s *setup) keyForShell() string {
+	switch {
+	case s.shown:
+		return s.profile.APIKey
+	case s.profile.APIKey != "":
+		return `$(sed -n 's/.*"api_key": "\(.*\)".*/\1/p' '` + absolute(s.path()) + `')`
 	}
-	s.say("")
-	s.say(`curl %s/v1/chat/completions -H "Authorization: Bearer %s" -H 'Content-Type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello"}]}'`, s.baseURL, key)
-	s.say("")
-	s.say("Press Ctrl-C to stop.")
+	return "YOUR_API_KEY" // the database was set up elsewhere
 }

@@ -3,6 +3,7 @@ package apikey
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -118,7 +119,7 @@ func (r *Resolver) byHash(ctx context.Context, h Hash) (Resolved, error) {
 // different keys are an invalid request, a key in the URL too: it would end up
 // in logs on the way.
 func FromRequest(r *http.Request) (string, error) {
-	if r.URL.RawQuery != "" && strings.Contains(r.URL.RawQuery, "aiaas_") {
+	if inURL(r.URL.RawQuery) {
 		return "", fault.New(fault.Invalid, "An API key must not stand in the URL. Revoke it if it is real: URLs end up in logs.")
 	}
 	text := ""
@@ -140,6 +141,13 @@ func FromRequest(r *http.Request) (string, error) {
 		return "", ErrUnauthenticated()
 	}
 	return text, nil
+}
+
+func inURL(query string) bool {
+	if plain, err := url.QueryUnescape(query); err == nil {
+		query = plain
+	}
+	return strings.Contains(query, "aiaas_")
 }
 
 func take(have *string, next string) error {

@@ -3,7 +3,6 @@ package budget_test
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -85,21 +84,20 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// zones are all names of the zone database that this machine or Go carries.
+// zones are the names of the zone database, as far as this machine lists them.
 func zones(t testing.TB) []string {
 	t.Helper()
 	var out []string
-	for _, root := range []string{"/usr/share/zoneinfo", filepath.Join(runtime.GOROOT(), "lib", "time")} {
-		_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-			name, _ := filepath.Rel(root, path)
-			if err == nil && !d.IsDir() && strings.Contains(name, "/") && !strings.HasPrefix(name, "posix/") && !strings.HasPrefix(name, "right/") {
-				if _, err := time.LoadLocation(name); err == nil {
-					out = append(out, name)
-				}
+	const root = "/usr/share/zoneinfo"
+	_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, root+"/")
+		if err == nil && !d.IsDir() && strings.Contains(name, "/") && !strings.HasPrefix(name, "posix/") && !strings.HasPrefix(name, "right/") {
+			if _, err := time.LoadLocation(name); err == nil {
+				out = append(out, name)
 			}
-			return nil
-		})
-	}
+		}
+		return nil // a machine without zone files has the names below
+	})
 	return append(out, "UTC", "Europe/Berlin", "America/Havana", "America/Sao_Paulo", "Asia/Beirut", "Asia/Amman", "Asia/Gaza",
 		"Atlantic/Azores", "Australia/Lord_Howe", "Pacific/Chatham", "Africa/Cairo", "America/Nuuk", "America/Scoresbysund")
 }

@@ -21,6 +21,9 @@ type Env struct {
 	Now    func() time.Time         // the clock; UTC
 	Log    *slog.Logger             // structured, never given a secret
 	Getenv func(name string) string // settings, as the process got them
+	// LocalDisk says that the disk outlives the host's processes: what is written to
+	// it can be relied on. It is false where a host may vanish with its disk.
+	LocalDisk bool
 	// Fatal is called when the process must not go on (another process has taken
 	// over its database). The host drains and exits; it may be called repeatedly.
 	Fatal func(err error)

@@ -1,8 +1,6 @@
 package relay
 
 import (
-	"bytes"
-
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 )
@@ -27,7 +25,7 @@ func (t *tally) report(usage gjson.Result) {
 		return
 	}
 	prompt, completion := usage.Get("prompt_tokens"), usage.Get("completion_tokens")
-	if prompt.Type != gjson.Number || prompt.Int() < 0 || completion.Int() < 0 || prompt.Int() > maxTokens || completion.Int() > maxTokens {
+	if prompt.Type != gjson.Number || completion.Type != gjson.Number || prompt.Int() < 0 || completion.Int() < 0 || prompt.Int() > maxTokens || completion.Int() > maxTokens {
 		return // no count that anyone could be billed by
 	}
 	t.input, t.output = prompt.Int(), completion.Int()
@@ -38,11 +36,10 @@ func (t *tally) report(usage gjson.Result) {
 	}
 }
 
-// storable reports whether a usage block can stand in an event: what the event's
-// readers refuse (duplicate members, invalid UTF-8, the NUL that PostgreSQL has no
-// place for) must not spoil the count beside it.
+// storable reports whether a usage block can stand in an event, which is JSON
+// itself, and stricter than some backends are.
 func storable(raw []byte) bool {
-	return len(raw) <= maxRawUsage && jsontext.Value(raw).IsValid() && !bytes.Contains(raw, []byte(`\u0000`))
+	return len(raw) <= maxRawUsage && jsontext.Value(raw).IsValid()
 }
 
 // delivered counts content. Every delta is at least a token, and four bytes are

@@ -101,6 +101,7 @@ func TestParseChatReads(t *testing.T) {
 		{"the older name of the output's bound", chat(`,"max_tokens":7`), relay.Chat{N: 1, MaxOutput: 7}, 7},
 		{"the newer one", chat(`,"max_completion_tokens":8`), relay.Chat{N: 1, MaxOutput: 8}, 8},
 		{"of both the larger", chat(`,"max_completion_tokens":8,"max_tokens":9`), relay.Chat{N: 1, MaxOutput: 9}, 9},
+		{"in any order", chat(`,"max_tokens":9,"max_completion_tokens":8`), relay.Chat{N: 1, MaxOutput: 9}, 9},
 		{"several answers", chat(`,"n":128,"max_tokens":3`), relay.Chat{N: 128, MaxOutput: 3}, 384},
 		{"depth that is allowed", chat(`,"x":` + deep(99)), relay.Chat{N: 1}, 1000},
 		{"brackets in strings", chat(`,"x":"` + strings.Repeat(`[`, 500) + `\\\"["`), relay.Chat{N: 1}, 1000},

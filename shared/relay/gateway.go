@@ -229,7 +229,7 @@ func (g *Gateway) request(ctx context.Context, c *call) (*admission.Request, err
 			{Kind: "project", ID: k.ProjectID, Limits: k.Project},
 			{Kind: "organization", ID: k.OrgID, Limits: k.Org},
 		},
-		Tokens: c.chat.InputEstimate() + c.chat.N*c.chat.MaxOutput,
+		Tokens: c.chat.InputEstimate() + c.chat.N*min(c.chat.MaxOutput, c.model.MaxOutputTokens),
 		Holds:  c.holds,
 	}, nil
 }

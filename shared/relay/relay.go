@@ -28,7 +28,10 @@ const (
 	writeTimeout  = 30 * time.Second // a client that takes nothing for so long has left
 	drainTimeout  = time.Second      // for the usage block, when the client has left
 	finishTimeout = 5 * time.Second  // for the usage block, after the last finish_reason
-	retryLater    = 5 * time.Second  // told to clients of a backend that is overloaded
+	// For the end of a stream's body, behind its end.
+	readOutTimeout = 100 * time.Millisecond
+	maxReadOut     = 4 << 10         // bytes
+	retryLater     = 5 * time.Second // told to clients of a backend that is overloaded
 )
 
 // answer relays one answer of a backend.
@@ -41,6 +44,7 @@ type answer struct {
 	leave  func() bool // stops the client's leaving from cancelling the backend
 	cancel func()
 	times  timing
+	ending bool // every choice has finished: the timer is a bound for the rest in all
 }
 
 type timing struct{ firstContent time.Duration }
@@ -48,7 +52,7 @@ type timing struct{ firstContent time.Duration }
 // Read reads from the backend and keeps the idle timer from firing.
 func (a *answer) Read(p []byte) (int, error) {
 	n, err := a.resp.Body.Read(p)
-	if n > 0 {
+	if n > 0 && !a.ending {
 		a.idle.Reset(a.g.Idle)
 	}
 	return n, err
@@ -93,8 +97,9 @@ func (a *answer) whole(w http.ResponseWriter) error {
 	h := w.Header()
 	h["Content-Type"] = []string{"application/json"}
 	h["Content-Length"] = []string{strconv.Itoa(buf.Len())}
-	_, err = w.Write(buf.Bytes())
-	if err != nil {
+	out := &client{w: w, control: http.NewResponseController(w)}
+	out.extend()
+	if _, err := w.Write(buf.Bytes()); err != nil {
 		return ErrClientGone
 	}
 	return nil
@@ -140,6 +145,10 @@ func (a *answer) stream(w http.ResponseWriter) error {
 // finishing is called once every choice has finished: the rest is the usage
 // block, and neither the client's leaving nor a slow backend should cost it.
 func (a *answer) finishing() {
+	if a.ending {
+		return
+	}
+	a.ending = true
 	a.leave()
 	a.idle.Reset(finishTimeout)
 }
@@ -155,7 +164,9 @@ func (a *answer) endStream(s *stream, out *client, err error) error {
 	case a.client.Err() != nil || errors.Is(err, ErrClientGone):
 		outcome = usage.Aborted
 	}
-	a.cancel()
+	if outcome != usage.Complete {
+		a.cancel() // the backend need not go on while the request is recorded
+	}
 	if outcome == usage.Failed && s.chunks == 0 {
 		g.release(a.client, c) // nothing was delivered that could be billed
 		return out.fail(brokeOff(err), c.id)
@@ -166,6 +177,7 @@ func (a *answer) endStream(s *stream, out *client, err error) error {
 	switch outcome {
 	case usage.Complete:
 		_ = out.show(s.ending()) // the client may have left; it is billed what it got
+		a.readOut()
 		return nil
 	case usage.Failed:
 		return out.fail(brokeOff(err), c.id)
@@ -181,6 +193,13 @@ func brokeOff(err error) error {
 		return fault.Wrap(fault.GatewayTimeout, "read stream", err)
 	}
 	return fault.Wrap(fault.BadGateway, "read stream", err)
+}
+
+// readOut reads what a backend still sends behind its answer, which is next to
+// nothing: read to its end, a body gives its connection back.
+func (a *answer) readOut() {
+	a.idle.Reset(readOutTimeout)
+	_, _ = io.Copy(io.Discard, io.LimitReader(a, maxReadOut))
 }
 
 // lastUsage reads on for the usage block when the client left after the last
@@ -210,6 +229,16 @@ func (o *client) begin() {
 	o.w.WriteHeader(http.StatusOK)
 }
 
+// extend gives the client writeTimeout from now to take what is written; not on
+// every write, because deadlines cost.
+func (o *client) extend() {
+	now := time.Now() //nolint:forbidigo // a socket's deadline is wall time
+	if now.Add(writeTimeout / 2).After(o.deadline) {
+		o.deadline = now.Add(writeTimeout)
+		_ = o.control.SetWriteDeadline(o.deadline) // hosts without it have deadlines of their own
+	}
+}
+
 // show writes and flushes. A client that takes nothing for writeTimeout has left.
 func (o *client) show(p []byte) error {
 	if len(p) == 0 {
@@ -218,10 +247,7 @@ func (o *client) show(p []byte) error {
 	if !o.begun {
 		o.begin()
 	}
-	if now := time.Now(); now.Add(writeTimeout / 2).After(o.deadline) { //nolint:forbidigo // a socket's deadline is wall time
-		o.deadline = now.Add(writeTimeout)
-		_ = o.control.SetWriteDeadline(o.deadline) // hosts without it have deadlines of their own
-	}
+	o.extend()
 	if _, err := o.w.Write(p); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -199,7 +200,7 @@ func dataOf(event []byte) (payload []byte, ok bool) {
 		case !ok:
 			payload, ok = rest, true
 		default:
-			payload = append(append(payload[:len(payload):len(payload)], '\n'), rest...)
+			payload = append(append(slices.Clip(payload), '\n'), rest...)
 		}
 	}
 	return payload, ok

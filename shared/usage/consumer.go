@@ -142,7 +142,7 @@ func (c *Consumer) commit(ctx context.Context, events []*Event, b Booking) error
 			ids[e.OrgID] = append(ids[e.OrgID], e.ID)
 		}
 	}
-	for org := range ids {
+	for org := range b.Windows { // every hold has a window, so every id has its organisation here
 		err := c.Limiter.Commit(ctx, admission.Committed{Org: org, IDs: ids[org], Windows: b.Windows[org]})
 		if err != nil {
 			return fmt.Errorf("tell limiter: %w", err)

@@ -244,7 +244,9 @@ func TestTheLimiterIsToldOfDuplicatesToo(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatWasHeldConcernsTheLimiter(t *testing.T) {
+// What was not held has no entry to drop; what is spent of its budgets is told all
+// the same.
+func TestTheLimiterIsToldWhatWasSpentWithoutAHold(t *testing.T) {
 	b, l := newCellar(), &teller{}
 	free := event(1)
 	free.Holds = nil
@@ -252,13 +254,20 @@ func TestOnlyWhatWasHeldConcernsTheLimiter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := newConsumer(b, l).Take(t.Context(), []usage.Recorded{r}); err != nil || len(l.told) != 0 {
-		t.Errorf("%v, told %v", err, l.told)
+	if err := newConsumer(b, l).Take(t.Context(), []usage.Recorded{r}); err != nil {
+		t.Fatal(err)
 	}
-	c := newConsumer(b, l)
-	c.Limiter = nil // it lives elsewhere
+	if len(l.told) != 1 || len(l.told[0].IDs) != 0 || l.told[0].Windows[0].Spent != 1 {
+		t.Errorf("told %+v; want the window, and no entry", l.told)
+	}
+}
+
+func TestWhereLimitsLiveElsewhereNobodyIsTold(t *testing.T) {
+	b := newCellar()
+	c := newConsumer(b, nil)
+	c.Limiter = nil
 	b.fill(t, 1)
-	if _, err := c.Drain(t.Context()); err != nil {
-		t.Error(err)
+	if n, err := c.Drain(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
 	}
 }

@@ -186,6 +186,40 @@ func TestWhatNoSinkTakesIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestManyThatNoSinkTookAreTriedInBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{err: errors.New("down"), gate: make(chan struct{})}
+		r := newRecorder(noFatal(t), s)
+		var wg sync.WaitGroup
+		for n := range 600 {
+			wg.Go(func() { _ = r.Record(recorded(n)) })
+		}
+		synctest.Wait()
+		close(s.gate)
+		wg.Wait()
+		s.fail(nil)
+		before := len(s.got())
+		for r.Err() != nil {
+			time.Sleep(time.Second)
+		}
+		seen := map[string]bool{}
+		for _, batch := range s.got()[before:] {
+			for _, id := range batch {
+				seen[id] = true
+			}
+			if len(batch) > 512 {
+				t.Errorf("a batch of %d", len(batch))
+			}
+		}
+		if len(seen) != 600 {
+			t.Errorf("%d were tried again; want 600", len(seen))
+		}
+		if err := r.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAFencedProcessIsToldToStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fatal error

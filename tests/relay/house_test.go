@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -266,13 +265,19 @@ func (h *house) post(body string) served {
 	return served{w, err}
 }
 
-func (s served) want(t *testing.T, code fault.Code) *fault.Error {
+// refused holds that the request was refused with a code.
+func (s served) refused(t *testing.T, code fault.Code) {
 	t.Helper()
-	f := fault.From(s.err)
-	if s.err == nil || f.Code != code {
+	if s.err == nil || fault.From(s.err).Code != code {
 		t.Errorf("error %v; want %s", s.err, code)
 	}
-	return f
+}
+
+// refusal is the error of a refused request.
+func (s served) refusal(t *testing.T, code fault.Code) *fault.Error {
+	t.Helper()
+	s.refused(t, code)
+	return fault.From(s.err)
 }
 
 func answer(status int, kind, body string) *http.Response {
@@ -330,14 +335,14 @@ var errReset = errors.New("connection reset by peer")
 
 // leaver is a client that leaves once it was written so many times.
 type leaver struct {
-	httptest.ResponseRecorder
+	*httptest.ResponseRecorder
 	after  int
 	cancel context.CancelFunc
 	writes int
 }
 
 func newLeaver(after int, cancel context.CancelFunc) *leaver {
-	return &leaver{ResponseRecorder: httptest.ResponseRecorder{Body: &bytes.Buffer{}, HeaderMap: http.Header{}}, after: after, cancel: cancel}
+	return &leaver{ResponseRecorder: httptest.NewRecorder(), after: after, cancel: cancel}
 }
 
 func (l *leaver) Write(p []byte) (int, error) {

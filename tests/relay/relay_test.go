@@ -67,7 +67,7 @@ func TestWhatIsRefusedReachesNoBackend(t *testing.T) {
 			if c.setup != nil {
 				c.setup(h)
 			}
-			h.post(c.body).want(t, c.want)
+			h.post(c.body).refused(t, c.want)
 			if !reflect.DeepEqual(h.steps, c.steps) {
 				t.Errorf("steps %v; want %v", h.steps, c.steps)
 			}
@@ -79,9 +79,9 @@ func TestWhatIsRefusedReachesNoBackend(t *testing.T) {
 func TestUnknownAndForeignModelsGetOneAnswer(t *testing.T) {
 	h := newHouse(t)
 	h.record.Models = []string{"other"}
-	foreign := h.post(plain).want(t, fault.NotFound)
+	foreign := h.post(plain).refusal(t, fault.NotFound)
 	h.models = nil
-	unknown := h.post(plain).want(t, fault.NotFound)
+	unknown := h.post(plain).refusal(t, fault.NotFound)
 	if foreign.Error() != unknown.Error() || foreign.Param != unknown.Param {
 		t.Errorf("%v and %v can be told apart", foreign, unknown)
 	}
@@ -111,7 +111,7 @@ func TestAPriceOfZeroIsFreeOverAMoneyBudget(t *testing.T) {
 	if err := h.limiter.Bump(t.Context(), org); err != nil {
 		t.Fatal(err)
 	}
-	h.post(plain).want(t, fault.BudgetExceeded)
+	h.post(plain).refused(t, fault.BudgetExceeded)
 }
 
 func TestEachBudgetIsHeldInItsUnit(t *testing.T) {
@@ -251,7 +251,7 @@ func TestWhatIsNotRecordedHasNoEnd(t *testing.T) {
 			return events200(&parts{list: chunks(), err: io.EOF})
 		}
 		s := h.post(streamed)
-		s.want(t, fault.Unavailable)
+		s.refused(t, fault.Unavailable)
 		body := s.Body.String()
 		if strings.Contains(body, "finish_reason") || strings.Contains(body, "DONE") || !strings.Contains(body, `"error":`) || !errors.Is(s.err, relay.ErrTold) {
 			t.Errorf("the client got %q, %v; want an error and no end", body, s.err)
@@ -262,7 +262,7 @@ func TestWhatIsNotRecordedHasNoEnd(t *testing.T) {
 		h.block(budget.Tokens)
 		h.events.err = usage.ErrNotRecorded
 		s := h.post(plain)
-		s.want(t, fault.Unavailable)
+		s.refused(t, fault.Unavailable)
 		if s.Body.Len() > 0 || errors.Is(s.err, relay.ErrTold) {
 			t.Errorf("the client got %q, %v; want a 503", s.Body, s.err)
 		}
@@ -395,7 +395,7 @@ func TestABackendThatBreaksOffIsBilledForWhatItDelivered(t *testing.T) {
 					}
 					return
 				}
-				s.want(t, fault.BadGateway)
+				s.refused(t, fault.BadGateway)
 				if strings.Contains(s.Body.String(), "DONE") {
 					t.Errorf("the client got %q; want no end", s.Body)
 				}
@@ -415,20 +415,22 @@ func TestABackendThatBreaksOffIsBilledForWhatItDelivered(t *testing.T) {
 }
 
 func TestAWholeAnswerThatCanNotBeReadIsFree(t *testing.T) {
-	for name, resp := range map[string]*http.Response{
-		"cut":             stream(200, "application/json", &parts{list: []string{whole[:30]}, err: errReset}),
-		"half":            answer(200, "application/json", whole[:30]),
-		"no JSON":         answer(200, "text/html", "<html>"),
-		"no object":       answer(200, "application/json", `[1]`),
-		"an error as 200": answer(200, "application/json", `{"error":{"message":"internal host"}}`),
-		"too large":       stream(200, "application/json", io.LimitReader(endlessSpaces{}, 17<<20)),
+	for name, c := range map[string]struct {
+		kind string
+		body io.Reader
+	}{
+		"cut":             {"application/json", &parts{list: []string{whole[:30]}, err: errReset}},
+		"half":            {"application/json", strings.NewReader(whole[:30])},
+		"no JSON":         {"text/html", strings.NewReader("<html>")},
+		"no object":       {"application/json", strings.NewReader(`[1]`)},
+		"an error as 200": {"application/json", strings.NewReader(`{"error":{"message":"internal host"}}`)},
+		"too large":       {"application/json", io.LimitReader(endlessSpaces{}, 17<<20)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
 			h.block(budget.Money)
-			h.call = func(model.Backend, []byte) (*http.Response, error) { return resp, nil }
-			f := h.post(plain).want(t, fault.BadGateway)
-			if f.Detail != "" {
+			h.call = func(model.Backend, []byte) (*http.Response, error) { return stream(200, c.kind, c.body), nil }
+			if f := h.post(plain).refusal(t, fault.BadGateway); f.Detail != "" {
 				t.Errorf("the client is told %q", f.Detail)
 			}
 			h.none()
@@ -460,7 +462,7 @@ func TestAStreamPastItsBoundIsCutAndBilledTheBound(t *testing.T) {
 		}))
 	}
 	s := h.post(`{"model":"m","stream":true,"max_tokens":10,"messages":[{}]}`)
-	s.want(t, fault.BadGateway)
+	s.refused(t, fault.BadGateway)
 	if n := strings.Count(s.Body.String(), "tok0"); n != 10 {
 		t.Errorf("%d tokens were shown; want 10", n)
 	}
@@ -518,7 +520,7 @@ func TestAChangeDuringARequestIsReadAnew(t *testing.T) {
 			}
 			return resolved{}, fault.New(fault.Unauthenticated, "")
 		})
-		h.post(plain).want(t, fault.Unauthenticated)
+		h.post(plain).refused(t, fault.Unauthenticated)
 		h.none()
 	})
 	t.Run("a budget that was made meanwhile", func(t *testing.T) {
@@ -530,7 +532,7 @@ func TestAChangeDuringARequestIsReadAnew(t *testing.T) {
 		if err := h.limiter.Bump(t.Context(), org); err != nil {
 			t.Fatal(err)
 		}
-		h.post(plain).want(t, fault.BudgetExceeded)
+		h.post(plain).refused(t, fault.BudgetExceeded)
 		h.none()
 	})
 	t.Run("a configuration that never rests", func(t *testing.T) {
@@ -539,7 +541,7 @@ func TestAChangeDuringARequestIsReadAnew(t *testing.T) {
 			r, err := h.Resolve(t.Context(), key)
 			return r, errors.Join(err, h.limiter.Bump(t.Context(), org))
 		})
-		h.post(plain).want(t, fault.Unavailable)
+		h.post(plain).refused(t, fault.Unavailable)
 		h.none()
 	})
 }
@@ -585,7 +587,7 @@ func TestFallbackToTheNextBackendBeforeTheFirstByteOnly(t *testing.T) {
 					t.Errorf("%v, by %q", s.err, s.Header().Get("X-Aiaas-Backend"))
 				}
 			} else {
-				s.want(t, c.want)
+				s.refused(t, c.want)
 			}
 			if !reflect.DeepEqual(called, c.called) {
 				t.Errorf("called %v; want %v", called, c.called)
@@ -622,7 +624,7 @@ func TestWhatABackendRefusesIsFree(t *testing.T) {
 				resp.Header.Set("Retry-After", "7")
 				return resp, nil
 			}
-			f := h.post(plain).want(t, c.want)
+			f := h.post(plain).refusal(t, c.want)
 			if f.Detail != c.detail || f.RetryAfter != c.after {
 				t.Errorf("told %q, after %s; want %q, %s", f.Detail, f.RetryAfter, c.detail, c.after)
 			}
@@ -641,7 +643,7 @@ func TestASilentBackendIsCutOff(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			})
-			h.post(body).want(t, fault.GatewayTimeout)
+			h.post(body).refused(t, fault.GatewayTimeout)
 			h.none()
 		})
 	}

@@ -57,7 +57,7 @@ func Run(t *testing.T, newLimiter func(t *testing.T) admission.Limiter) {
 	}
 }
 
-//nolint:gochecknoglobals // organisations are told apart across all parts of a run
+// sequence tells organisations apart across all parts of a run.
 var sequence atomic.Int64
 
 func fresh(kind string) string {

@@ -298,9 +298,7 @@ func testRates(t *testing.T, l admission.Limiter) {
 			}
 			if want.Outcome == admission.Admitted {
 				requests.add(b.at, lim.RequestsPerMinute, 1)
-				if r.Tokens > 0 {
-					tokens.add(b.at, lim.TokensPerMinute, r.Tokens)
-				}
+				tokens.add(b.at, lim.TokensPerMinute, r.Tokens)
 				running = append(running, r)
 			}
 			want.Requests, want.Tokens = requests.rate(b.at, lim.RequestsPerMinute), tokens.rate(b.at, lim.TokensPerMinute)

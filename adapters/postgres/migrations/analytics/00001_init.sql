@@ -12,8 +12,14 @@ BEGIN
       EXECUTE format('CREATE ROLE %I NOLOGIN', r);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
     END;
-    IF NOT pg_has_role(current_user, r, 'MEMBER') THEN
-      EXECUTE format('GRANT %I TO CURRENT_USER', r);
+    -- From 16 on whoever makes a role is its member, but may neither act as it nor
+    -- use its rights until he grants himself both.
+    IF current_setting('server_version_num')::int < 160000 THEN
+      IF NOT pg_has_role(current_user, r, 'MEMBER') THEN
+        EXECUTE format('GRANT %I TO CURRENT_USER', r);
+      END IF;
+    ELSIF NOT (pg_has_role(current_user, r, 'SET') AND pg_has_role(current_user, r, 'USAGE')) THEN
+      EXECUTE format('GRANT %I TO CURRENT_USER WITH INHERIT TRUE, SET TRUE', r);
     END IF;
   END LOOP;
 END $$;
@@ -113,7 +119,7 @@ CREATE TABLE analytics.usage_events (
   accounting_period date NOT NULL,
   ttft_us       bigint NOT NULL,
   duration_us   bigint NOT NULL,
-  raw_usage     jsonb, -- what the backend reported, as it came
+  raw_usage     text, -- what the backend reported, as it came; no jsonb, which refuses some JSON
   PRIMARY KEY (org_id, event_id, admitted_at)
 ) PARTITION BY RANGE (admitted_at);
 
@@ -312,11 +318,18 @@ BEGIN
       WHERE y.org_id = p_org AND y.budget_id = w.id AND y.window_start = w.starts FOR UPDATE;
     RETURN QUERY
     UPDATE analytics.budget_windows y
-       SET granted = greatest(y.granted, least(b.amount, y.granted + greatest(w.short, b.amount / 16))), seq = y.seq + 1
+       -- Never above the limit, and no sum on the way that could overflow.
+       SET granted = y.granted + least(greatest(w.short, b.amount / 16), greatest(b.amount - y.granted, 0)), seq = y.seq + 1
      WHERE y.org_id = p_org AND y.budget_id = w.id AND y.window_start = w.starts
     RETURNING y.budget_id, y.window_start, b.amount, y.spent, y.granted, y.seq;
   END LOOP;
 END $$;
+
+-- booked tells which events the ledger has.
+CREATE FUNCTION analytics.booked(p_org text, p_ids text[]) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT u.event_id FROM analytics.usage_events u WHERE u.org_id = p_org AND u.event_id = ANY (p_ids)
+$$;
 
 -- blocking_budgets are the budgets of an organisation that admission must hold.
 CREATE FUNCTION analytics.blocking_budgets(p_org text)
@@ -330,11 +343,13 @@ $$;
 GRANT CREATE ON SCHEMA analytics TO aiaas_ledger;
 ALTER FUNCTION analytics.record(bigint, text[], text[], bytea[]) OWNER TO aiaas_ledger;
 ALTER FUNCTION analytics.grant_budgets(bigint, text, text[], timestamptz[], timestamptz[], bigint[]) OWNER TO aiaas_ledger;
+ALTER FUNCTION analytics.booked(text, text[]) OWNER TO aiaas_ledger;
 ALTER FUNCTION analytics.blocking_budgets(text) OWNER TO aiaas_ledger;
 REVOKE CREATE ON SCHEMA analytics FROM aiaas_ledger;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA analytics FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
   analytics.record(bigint, text[], text[], bytea[]),
   analytics.grant_budgets(bigint, text, text[], timestamptz[], timestamptz[], bigint[]),
+  analytics.booked(text, text[]),
   analytics.blocking_budgets(text) TO aiaas_gateway;
 GRANT EXECUTE ON FUNCTION analytics.refuse_change() TO aiaas_metering;

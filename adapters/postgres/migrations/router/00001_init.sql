@@ -11,8 +11,14 @@ BEGIN
       EXECUTE format('CREATE ROLE %I NOLOGIN', r);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
     END;
-    IF NOT pg_has_role(current_user, r, 'MEMBER') THEN
-      EXECUTE format('GRANT %I TO CURRENT_USER', r);
+    -- From 16 on whoever makes a role is its member, but may neither act as it nor
+    -- use its rights until he grants himself both.
+    IF current_setting('server_version_num')::int < 160000 THEN
+      IF NOT pg_has_role(current_user, r, 'MEMBER') THEN
+        EXECUTE format('GRANT %I TO CURRENT_USER', r);
+      END IF;
+    ELSIF NOT (pg_has_role(current_user, r, 'SET') AND pg_has_role(current_user, r, 'USAGE')) THEN
+      EXECUTE format('GRANT %I TO CURRENT_USER WITH INHERIT TRUE, SET TRUE', r);
     END IF;
   END LOOP;
 END $$;
