@@ -258,6 +258,7 @@ func TestEndlessAnswersAreGivenUp(t *testing.T) {
 	for _, c := range []struct{ name, begin, repeat string }{
 		{"status line", "HTTP/1.1 200 ", "a"},
 		{"no status line", "", "a"},
+		{"no HTTP, quoted in the error", strings.Repeat("a", 100_000) + "\r\n", "a"},
 		{"header", "HTTP/1.1 200 OK\r\nX-A: ", "a"},
 		{"headers", "HTTP/1.1 200 OK\r\n", "X-A: a\r\n"},
 		{"interim answers", "", "HTTP/1.1 103 Early Hints\r\n\r\n"},

@@ -49,7 +49,7 @@ func readBackends(path string) (listed []declared, err error) {
 	if path == "" {
 		return nil, nil
 	}
-	body, err := os.ReadFile(path) //nolint:gosec // the operator's own setting
+	body, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read AIAAS_BACKENDS: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -35,17 +36,15 @@ func TestAFirstStartThatFailsFoundsNothing(t *testing.T) {
 		{"no file", "", "", "read AIAAS_BACKENDS: open " + file + ": no such file"},
 		{"no YAML", "- {", "", "read AIAAS_BACKENDS=" + file},
 		{"an unknown field", "- {model: m, prize: '1'}", "", "prize"},
-		{"a model without a price", entry + "- {model: late, base_url: http://127.0.0.1:9/v1}\n", "", `model "late": input_usd_per_million`},
-		{"an address that is none", entry + "- {model: m, base_url: nowhere}\n", "", `model "m": base_url`},
+		{"a model without a price", entry + "- {model: late, base_url: http://127.0.0.1:9/v1}\n", "", `model "late": unprocessable: input_usd_per_million`},
+		{"an address that is none", entry + "- {model: m, base_url: nowhere}\n", "", `model "m": unprocessable: base_url`},
 		{"a wrong secret key", entry, "short", "secret key must be 32 bytes in base64"},
 	} {
 		if c.text != "" {
 			harness.Must(t, os.WriteFile(file, []byte(c.text), 0o600))
 		}
 		env := map[string]string{"AIAAS_SECRET_KEY": c.key}
-		for name, value := range settings {
-			env[name] = value
-		}
+		maps.Copy(env, settings)
 		g := harness.New(t, harness.Options{DataDir: filepath.Join(dir, "d"), Env: env})
 		g.Launch(t)
 		if code := g.Wait(t); code != 1 || !strings.Contains(g.Stderr(), "aiaas: set up models: ") || !strings.Contains(g.Stderr(), c.want) {
@@ -105,7 +104,7 @@ func TestAFirstStartThatWasCutOffIsFinished(t *testing.T) {
 // model, and starts again and again.
 func TestBackendsAreAddedOnce(t *testing.T) {
 	t.Parallel()
-	up := harness.StartUpstream(t, demo.Config{})
+	up := harness.StartUpstream(t, demo.Config{Models: []string{"one", "two", "other"}})
 	file := filepath.Join(harness.Folder(t), "backends.yaml")
 	price := "input_usd_per_million: '1', output_usd_per_million: '2'"
 	harness.Must(t, os.WriteFile(file, []byte(fmt.Sprintf(`
@@ -129,8 +128,10 @@ func TestBackendsAreAddedOnce(t *testing.T) {
 				t.Errorf("model %s has %d backends and %d prices; want %d and %d", c.model, b, p, c.backends, c.prices)
 			}
 		}
-		if a := g.Do(t.Context(), harness.Call{Key: g.APIKey, Body: strings.Replace(demoChat, "demo", "one", 1)}); !a.Done() {
-			t.Errorf("a listed model is not served: %s", a)
+		for _, model := range []string{"one", "two"} {
+			if a := g.Do(t.Context(), harness.Call{Key: g.APIKey, Body: strings.Replace(demoChat, "demo", model, 1)}); !a.Done() {
+				t.Errorf("model %s is not served: %s", model, a)
+			}
 		}
 		g.Stop(t)
 		g.Restart(t)

@@ -67,7 +67,7 @@ func freshCluster(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the server's own user must pass through
+	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
 	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir + "/d", Settings: map[string]string{"fsync": "off"}})
