@@ -121,6 +121,8 @@ func (p *process) database(ctx context.Context, env *function.Env, s *open.Setti
 	}
 	db, err := embedded.Start(ctx, embedded.Config{
 		DataDir: s.DataDir, Lock: lock, Search: []string{cache}, Log: p.log,
+		// The inbox turns over every second: sweep up more often than once a minute.
+		Settings: map[string]string{"autovacuum_naptime": "5s"},
 		Progress: func(line string) { p.say("%s", line) },
 	})
 	if err != nil {

@@ -136,17 +136,12 @@ func report(w workload, targets []target, results [][]result, o options) {
 	fmt.Printf("\n%s, %d connections, %d rounds of %s, medians\n\n", w.name, o.conns, o.rounds, o.duration)
 	fmt.Println("| target | CPU µs a request | × bare proxy | PostgreSQL µs a request | requests/s | p50 | p99 | failed |")
 	fmt.Println("|---|---:|---:|---:|---:|---:|---:|---:|")
-	base := 0.0
-	for i, t := range targets {
-		if t.name == bareProxy {
-			base = median(results[i], func(r result) float64 { return r.cpu })
-		}
-	}
+	bare := results[slices.IndexFunc(targets, func(t target) bool { return t.name == bareProxy })]
 	for i, t := range targets {
 		cpu := median(results[i], func(r result) float64 { return r.cpu })
 		ratio, db := "–", "–"
 		if len(t.pids()) > 0 {
-			ratio = fmt.Sprintf("%.2f", cpu/base)
+			ratio = fmt.Sprintf("%.2f", medianRatio(results[i], bare))
 		}
 		if len(t.extra()) > 0 {
 			db = fmt.Sprintf("%.1f", median(results[i], func(r result) float64 { return r.database }))
@@ -160,6 +155,17 @@ func report(w workload, targets []target, results [][]result, o options) {
 			round(median(results[i], func(r result) float64 { return float64(r.p50) })),
 			round(median(results[i], func(r result) float64 { return float64(r.p99) })), failed)
 	}
+}
+
+// medianRatio compares round by round: what disturbs a machine lasts longer than
+// one round.
+func medianRatio(rs, base []result) float64 {
+	v := make([]float64, len(rs))
+	for i := range rs {
+		v[i] = rs[i].cpu / base[i].cpu
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
 func round(d float64) time.Duration { return time.Duration(d).Round(10 * time.Microsecond) }

@@ -87,7 +87,9 @@ CREATE TABLE analytics.inbox (
   epoch       bigint, -- of the process that recorded it; null where limits are shared
   recorded_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (org_id, event_id)
-) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
+) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+-- Rows come and go by the thousand: read the oldest without passing over the dead.
+CREATE INDEX inbox_recorded ON analytics.inbox (recorded_at);
 
 CREATE TABLE analytics.dead_letters (
   org_id   text NOT NULL,
