@@ -349,7 +349,7 @@ func (l *Ledger) Fold(ctx context.Context) (int, error) {
 		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(foldLock)).Scan(&mine); err != nil || !mine {
 			return err //nolint:wrapcheck // translated by Do
 		}
-		return tx.QueryRow(ctx, foldSQL).Scan(&folded) //nolint:wrapcheck // translated by Do
+		return tx.QueryRow(ctx, foldSQL).Scan(&folded)
 	})
 	return folded, err
 }
