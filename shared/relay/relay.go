@@ -161,6 +161,11 @@ func (a *answer) endStream(s *stream, out *client, err error) error {
 	case s.complete() && (err == nil || !errors.Is(err, errMalformed)):
 		outcome = usage.Complete // the usage block is missing at most: then it is estimated
 		a.lastUsage(s, err)
+		if !s.reported && a.client.Err() != nil {
+			// The client left a moment before its last finish_reason was read: its
+			// leaving has cancelled the backend, and the count with it.
+			outcome = usage.Aborted
+		}
 	case a.client.Err() != nil || errors.Is(err, ErrClientGone):
 		outcome = usage.Aborted
 	}
