@@ -60,8 +60,7 @@ func Run(ctx context.Context, databaseURL string, service function.Service) (app
 		return 0, fmt.Errorf("open database: %w", err)
 	}
 	defer func() { _ = db.Close() }()
-	schema := pgx.Identifier{string(service)}.Sanitize()
-	if _, err := db.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema); err != nil {
+	if err := createSchema(ctx, db, service); err != nil {
 		return 0, fmt.Errorf("create schema %s: %w", service, err)
 	}
 	sub, err := fs.Sub(files, string(service))
@@ -82,4 +81,26 @@ func Run(ctx context.Context, databaseURL string, service function.Service) (app
 		return len(results), fmt.Errorf("migrate %s: %w", service, err)
 	}
 	return len(results), nil
+}
+
+// schemaLock makes processes create schemas one after the other: IF NOT EXISTS
+// alone looks and creates in two steps, and the slower of two fails.
+const schemaLock = 0x61696161730003
+
+func createSchema(ctx context.Context, db *sql.DB, service function.Service) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing to undo after a commit
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{string(service)}.Sanitize()); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
 }
