@@ -1,6 +1,12 @@
 package relay
 
-import "io"
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/aiaas/aiaas/shared/model"
+)
 
 // Reading is what a stream was read as.
 type Reading struct {
@@ -36,3 +42,30 @@ var (
 
 // MaxEvent is the longest event of a stream.
 const MaxEvent = maxEvent
+
+// NewBreaker makes a breaker, for its test.
+func NewBreaker(now func() time.Time) *Breaker { return &Breaker{breaker{now: now}} }
+
+// Breaker shows the breaker to its test.
+type Breaker struct{ b breaker }
+
+// Closed names the backends that may be called.
+func (x *Breaker) Closed(ids ...string) (out []string) {
+	all := make([]model.Backend, len(ids))
+	for i, id := range ids {
+		all[i].ID = id
+	}
+	for _, be := range x.b.closed(all) {
+		out = append(out, be.ID)
+	}
+	return out
+}
+
+// Told notes a call's status, or with 0 that there was no answer.
+func (x *Breaker) Told(id string, status int) {
+	if status == 0 {
+		x.b.told(id, nil, io.ErrUnexpectedEOF)
+		return
+	}
+	x.b.told(id, &http.Response{StatusCode: status}, nil)
+}

@@ -93,13 +93,18 @@ type Config struct {
 type Gateway struct {
 	Config
 	budgets *fresh.Cache[string, []budget.Budget]
+	breaker *breaker
 }
 
 const readTimeout = 5 * time.Second
 
 // New makes a gateway.
 func New(c Config) *Gateway {
-	return &Gateway{Config: c, budgets: fresh.New(c.Budgets.Blocking, c.Versions.Latest, c.Now, readTimeout)}
+	return &Gateway{
+		Config:  c,
+		budgets: fresh.New(c.Budgets.Blocking, c.Versions.Latest, c.Now, readTimeout),
+		breaker: &breaker{now: c.Now},
+	}
 }
 
 // call is one paid request on its way.
@@ -320,20 +325,23 @@ func (g *Gateway) serve(ctx context.Context, w http.ResponseWriter, c *call) err
 	return a.whole(w)
 }
 
-// route calls a backend of the model, by weight; where one can't be reached or
-// fails before it answers, the next.
+// route calls a backend of the model, by weight, of those that have not failed
+// again and again; where one can't be reached or fails before it answers, the next.
 func (g *Gateway) route(ctx context.Context, c *call) (*http.Response, error) {
 	bound := int64(0)
 	if len(c.holds) > 0 {
 		bound = c.model.MaxOutputTokens
 	}
-	left := slices.Clone(c.model.Backends)
+	left := g.breaker.closed(c.model.Backends)
 	var lastErr error
 	for len(left) > 0 {
 		i := g.pick(left)
 		c.backend = left[i]
 		left = slices.Delete(left, i, i+1)
 		resp, err := g.Upstream.Call(ctx, c.backend, "/chat/completions", c.id, c.chat.Forward(c.backend.UpstreamModel, bound))
+		if ctx.Err() == nil { // else the backend was cancelled, and has not failed
+			g.breaker.told(c.backend.ID, resp, err)
+		}
 		if err != nil {
 			lastErr = fmt.Errorf("call backend %s: %w", c.backend.ID, err)
 			if ctx.Err() != nil {
