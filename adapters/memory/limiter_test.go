@@ -56,3 +56,51 @@ func TestTheLargestTokensDoNotOverflow(t *testing.T) {
 		}
 	}
 }
+
+// One absurd reservation must not lock a limit: what was taken for it is given
+// back to the token, whatever its size.
+func TestAReservationIsGivenBackWhole(t *testing.T) {
+	for _, tokens := range []int64{1, 1000, 1 << 40, 128 << 40, 1<<63 - 1} {
+		l := memory.NewLimiter()
+		at := time.Unix(0, 0)
+		request := func(id string, tokens int64) admission.Verdict {
+			v, err := l.Admit(t.Context(), &admission.Request{ID: id, Org: "o", At: at, Tokens: tokens, Subjects: []admission.Subject{
+				{Kind: "key", ID: "k", Limits: tenant.Limits{TokensPerMinute: 1000}},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		if v := request("absurd", tokens); v.Outcome != admission.Admitted {
+			t.Fatalf("%d tokens: an empty bucket admits once: %+v", tokens, v)
+		}
+		if err := l.Finish(t.Context(), admission.Final{ID: "absurd", Org: "o", Tokens: 10}); err != nil {
+			t.Fatal(err)
+		}
+		if v := request("next", 990); v.Outcome != admission.Admitted || v.Tokens.Remaining != 0 {
+			t.Errorf("%d tokens reserved, 10 used: %+v; want room for 990 more", tokens, v)
+		}
+	}
+}
+
+// A limit cut below what is spent leaves no room, however large the next hold is.
+func TestNoHoldPassesACutLimit(t *testing.T) {
+	l := memory.NewLimiter()
+	at := time.Unix(0, 0)
+	window := admission.Hold{Budget: "b", Start: at, End: at.Add(time.Hour)}
+	for i, amount := range []int64{1, 50, 1<<62 + 1, 1<<63 - 10, 1<<63 - 1} {
+		window.Amount = amount
+		r := &admission.Request{ID: fmt.Sprint(i), Org: "o", At: at, Holds: []admission.Hold{window}}
+		for range 2 { // the first makes the window known
+			v, err := l.Admit(t.Context(), r)
+			if err != nil || v.Outcome != admission.Short || v.Lacks[0].Amount < amount {
+				t.Fatalf("a hold of %d: %+v, %v; want it short by at least that", amount, v, err)
+			}
+			grant := admission.Grant{Budget: "b", Start: at, Limit: 50, Granted: 100, Spent: 100, Seq: 1}
+			if err := l.Credit(t.Context(), "o", at, []admission.Grant{grant}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

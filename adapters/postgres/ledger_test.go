@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -624,5 +625,21 @@ func TestTakingOverWaitsForWhatIsBeingRecorded(t *testing.T) {
 	}
 	if pending, err := young.Pending(t.Context(), 10); err != nil || len(pending) != 1 {
 		t.Errorf("%d pending, %v; want the one", len(pending), err)
+	}
+}
+
+// What a backend says beside its counts must never cost the bill.
+func TestAnyUsageBlockThatIsJSONIsBooked(t *testing.T) {
+	t.Parallel()
+	b := newBooks(t)
+	blocks := []string{`{"x":1e999999}`, `{"x":"\u0000"}`, `{"x":-0.0000000000000000000000000000000000001e-99999}`, `{"x":` + strings.Repeat("9", 2000) + `}`}
+	for i, raw := range blocks {
+		e := anEvent(i)
+		e.Raw = []byte(raw)
+		b.book(e)
+		got := b.scalar(fmt.Sprintf(`SELECT raw_usage FROM analytics.usage_events WHERE event_id = '%s'`, e.ID))
+		if got != raw {
+			t.Errorf("%.40s is kept as %.40s", raw, got)
+		}
 	}
 }
