@@ -1,7 +1,8 @@
 package main
 
-// openAIPricesDate is the day of OpenAI's public price list that openAIModels
-// follows.
+// openAIPricesDate is the day as of which openAIModels states OpenAI's list prices.
+// Nothing fetches the list: whoever bills by them checks them first, and the start
+// that adds them says so.
 const openAIPricesDate = "2025-08-07"
 
 // openAIModels are well-known models of OpenAI with its public list prices, in

@@ -161,7 +161,7 @@ func (s *setup) initialModels() []declared {
 	if s.settings.OpenAIKey == "" {
 		return []declared{demoModel()}
 	}
-	s.say("OPENAI_API_KEY is set: adding OpenAI's models with its public prices of %s.", openAIPricesDate)
+	s.say("OPENAI_API_KEY is set: adding OpenAI's models with its list prices as known on %s. Check them before you bill by them.", openAIPricesDate)
 	return append(openAIModels(), demoModel())
 }
 
