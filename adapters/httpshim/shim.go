@@ -191,7 +191,7 @@ func (s *Server) runOnce(ctx context.Context, j job) {
 			s.env.Log.ErrorContext(ctx, "job panicked", "function", j.function, "job", j.name, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	if err := j.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	if _, err := j.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		s.env.Log.ErrorContext(ctx, "job failed", "function", j.function, "job", j.name, "error", err)
 	}
 }

@@ -188,7 +188,7 @@ func TestDraining(t *testing.T) {
 			note("request ended")
 			_, _ = io.WriteString(w, "whole")
 		}),
-		Jobs: map[string]function.Job{"book": func(context.Context) error { note("job"); return nil }},
+		Jobs: map[string]function.Job{"book": func(context.Context) (function.Counts, error) { note("job"); return nil, nil }},
 	}, function.Spec{Routes: routes("GET /x"), Schedules: []function.Schedule{{Job: "book", Every: time.Hour}}}))
 	r := serve(t, s, time.Minute)
 	answer := make(chan string, 1)
@@ -233,7 +233,7 @@ func TestWhatRunsPastTheGraceIsCutAndSettles(t *testing.T) {
 			time.Sleep(20 * time.Millisecond) // recording takes its time
 			settled.Store(true)
 		}),
-		Jobs: map[string]function.Job{"book": func(context.Context) error { jobAfter.Store(settled.Load()); return nil }},
+		Jobs: map[string]function.Job{"book": func(context.Context) (function.Counts, error) { jobAfter.Store(settled.Load()); return nil, nil }},
 	}, function.Spec{Routes: routes("GET /x"), Schedules: []function.Schedule{{Job: "book", Every: time.Hour}}}))
 	r := serve(t, s, 50*time.Millisecond)
 	go func() { _, _ = get(t.Context(), r.url+"/x") }()
@@ -254,22 +254,22 @@ func TestAJobNeverRunsTwiceAtOnceAndSurvivesItsPanics(t *testing.T) {
 	var running, slow, panics, fails atomic.Int64
 	enough := make(chan struct{})
 	s := newServer(t, env, entry("a", function.Function{Jobs: map[string]function.Job{
-		"slow": func(context.Context) error {
+		"slow": func(context.Context) (function.Counts, error) {
 			if n := running.Add(1); n != 1 {
 				t.Errorf("%d run at once", n)
 			}
 			defer running.Add(-1)
 			time.Sleep(5 * time.Millisecond) // five of its intervals
 			slow.Add(1)
-			return nil
+			return nil, nil
 		},
-		"panics": func(context.Context) error {
+		"panics": func(context.Context) (function.Counts, error) {
 			if panics.Add(1) == 3 {
 				close(enough)
 			}
 			panic("at the disco")
 		},
-		"fails": func(context.Context) error { fails.Add(1); return errors.New("out of paper") },
+		"fails": func(context.Context) (function.Counts, error) { fails.Add(1); return nil, errors.New("out of paper") },
 	}}, function.Spec{Schedules: []function.Schedule{
 		{Job: "slow", Every: time.Millisecond}, {Job: "panics", Every: time.Millisecond}, {Job: "fails", Every: time.Millisecond},
 	}}))
@@ -298,13 +298,13 @@ func TestAJobIsToldToStop(t *testing.T) {
 	started := make(chan struct{})
 	var once sync.Once
 	s := newServer(t, newEnv(), entry("a", function.Function{Jobs: map[string]function.Job{
-		"waits": func(ctx context.Context) error {
+		"waits": func(ctx context.Context) (function.Counts, error) {
 			first := false
 			once.Do(func() { first = true; close(started) })
 			if first {
 				<-ctx.Done()
 			}
-			return ctx.Err()
+			return nil, ctx.Err()
 		},
 	}}, function.Spec{Schedules: []function.Schedule{{Job: "waits", Every: time.Millisecond}}}))
 	r := serve(t, s, time.Minute)

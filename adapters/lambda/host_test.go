@@ -56,7 +56,7 @@ func sweeping(run function.Job) function.Function {
 
 func TestWiring(t *testing.T) {
 	t.Parallel()
-	ok := func(context.Context) error { return nil }
+	ok := func(context.Context) (function.Counts, error) { return nil, nil }
 
 	t.Run("waits for the first event and happens once", func(t *testing.T) {
 		t.Parallel()
@@ -223,8 +223,8 @@ func TestSchedules(t *testing.T) {
 			t.Parallel()
 			ran := ""
 			fn := function.Function{Jobs: map[string]function.Job{
-				"sweep":  func(context.Context) error { ran = "sweep"; return nil },
-				"broken": func(context.Context) error { ran = "broken"; return errJob },
+				"sweep":  func(context.Context) (function.Counts, error) { ran = "sweep"; return nil, nil },
+				"broken": func(context.Context) (function.Counts, error) { ran = "broken"; return nil, errJob },
 			}}
 			got, err := host(t, function.Spec{Schedules: c.schedules}, fn).Invoke(t.Context(), json.RawMessage(c.event))
 			if !errors.Is(err, c.want) {
@@ -254,7 +254,7 @@ func TestOtherEventsFailAndTheNextIsServed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := host(t, function.Spec{}, sweeping(func(context.Context) error { return nil }))
+			h := host(t, function.Spec{}, sweeping(func(context.Context) (function.Counts, error) { return nil, nil }))
 			if got, err := h.Invoke(t.Context(), json.RawMessage(event)); err == nil {
 				t.Errorf("answered %v", got)
 			}
@@ -269,7 +269,7 @@ func TestPanicsOfJobsAndMessagesAreErrors(t *testing.T) {
 	t.Parallel()
 	h := host(t, function.Spec{}, function.Function{
 		Messages: func(context.Context, []function.Message) ([]string, error) { panic("secret text") },
-		Jobs:     map[string]function.Job{"sweep": func(context.Context) error { panic("secret text") }},
+		Jobs:     map[string]function.Job{"sweep": func(context.Context) (function.Counts, error) { panic("secret text") }},
 	})
 	for _, event := range []string{job, `{"Records":[{"messageId":"1","eventSource":"aws:sqs"}]}`} {
 		_, err := h.Invoke(t.Context(), json.RawMessage(event))
@@ -285,11 +285,11 @@ func TestCallsEndBeforeThePlatformDoes(t *testing.T) {
 		end := time.Now().Add(left)
 		ctx, cancel := context.WithDeadline(t.Context(), end)
 		var kept time.Duration
-		h := host(t, function.Spec{}, sweeping(func(ctx context.Context) error {
+		h := host(t, function.Spec{}, sweeping(func(ctx context.Context) (function.Counts, error) {
 			if d, ok := ctx.Deadline(); ok {
 				kept = end.Sub(d)
 			}
-			return nil
+			return nil, nil
 		}))
 		_, err := h.Invoke(ctx, json.RawMessage(job))
 		cancel()
@@ -305,10 +305,10 @@ func TestCallsEndBeforeThePlatformDoes(t *testing.T) {
 func TestFatalEndsTheProcessWithTheNextEvent(t *testing.T) {
 	t.Parallel()
 	var h *lambda.Host
-	h = host(t, function.Spec{}, sweeping(func(context.Context) error {
+	h = host(t, function.Spec{}, sweeping(func(context.Context) (function.Counts, error) {
 		h.Fatal(errors.New("another process owns the database"))
 		h.Fatal(errors.New("said again"))
-		return nil
+		return nil, nil
 	}))
 	if _, err := h.Invoke(t.Context(), json.RawMessage(job)); err != nil {
 		t.Fatalf("the event that runs is not answered: %v", err)

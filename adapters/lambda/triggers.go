@@ -51,7 +51,8 @@ func (h *Host) batch(ctx context.Context, records []events.SQSMessage) (any, err
 
 // JobDone is the answer to a schedule: the job that ran to its end.
 type JobDone struct {
-	Job string `json:"job"`
+	Job    string          `json:"job"`
+	Counts function.Counts `json:"counts,omitempty"`
 }
 
 // schedule runs the job that an event asks for.
@@ -70,10 +71,11 @@ func (h *Host) schedule(ctx context.Context, ev event) (any, error) {
 	}
 	call, cancel, _ := deadlines(ctx)
 	defer cancel(nil)
-	if err := job(call); err != nil {
+	counts, err := job(call)
+	if err != nil {
 		return nil, fmt.Errorf("run job %s: %w", name, err)
 	}
-	return JobDone{Job: name}, nil
+	return JobDone{Job: name, Counts: counts}, nil
 }
 
 // jobOf reads the job's name: EventBridge Scheduler sends the input that our

@@ -403,10 +403,11 @@ func (l *Ledger) Reclaim(ctx context.Context, epoch int64) error {
 	})
 }
 
-// EnsurePartitions makes the monthly partitions around a moment.
-func (l *Ledger) EnsurePartitions(ctx context.Context, at time.Time) error {
-	_, err := l.db.pool.Exec(ctx, `SELECT analytics.ensure_partitions($1::date, 4)`, at)
-	return translate(err)
+// EnsurePartitions makes the monthly partitions around a moment, and returns how
+// many it made.
+func (l *Ledger) EnsurePartitions(ctx context.Context, at time.Time) (made int, err error) {
+	err = l.db.pool.QueryRow(ctx, `SELECT analytics.ensure_partitions($1::date, 4)`, at).Scan(&made)
+	return made, translate(err)
 }
 
 // Inbox records events and grants budgets for the data plane. It works under

@@ -42,7 +42,7 @@ type Booker interface {
 // Keeper keeps the ledger's tables in shape.
 type Keeper interface {
 	Fold(ctx context.Context) (int, error)
-	EnsurePartitions(ctx context.Context, at time.Time) error
+	EnsurePartitions(ctx context.Context, at time.Time) (int, error)
 }
 
 // New makes the function.
@@ -50,12 +50,22 @@ func New(b Booker, k Keeper, now func() time.Time) function.Function {
 	return function.Function{
 		Messages: func(ctx context.Context, batch []function.Message) ([]string, error) { return take(ctx, b, batch) },
 		Jobs: map[string]function.Job{
-			JobDrain: func(ctx context.Context) error { _, err := b.Drain(ctx); return err },
-			JobFold:  func(ctx context.Context) error { _, err := k.Fold(ctx); return err },
-			JobPartitions: func(ctx context.Context) error {
-				return k.EnsurePartitions(ctx, now())
+			JobDrain: func(ctx context.Context) (function.Counts, error) { return counted("events")(b.Drain(ctx)) },
+			JobFold:  func(ctx context.Context) (function.Counts, error) { return counted("deltas")(k.Fold(ctx)) },
+			JobPartitions: func(ctx context.Context) (function.Counts, error) {
+				return counted("partitions")(k.EnsurePartitions(ctx, now()))
 			},
 		},
+	}
+}
+
+// counted puts a number into a job's counts.
+func counted(name string) func(n int, err error) (function.Counts, error) {
+	return func(n int, err error) (function.Counts, error) {
+		if n == 0 {
+			return nil, err
+		}
+		return function.Counts{name: int64(n)}, err
 	}
 }
 

@@ -88,8 +88,12 @@ type Message struct {
 type MessageHandler func(ctx context.Context, batch []Message) (failed []string, err error)
 
 // Job is work started by a schedule or by an operator. It must bear running
-// twice, also at once.
-type Job func(ctx context.Context) error
+// twice, also at once. The counts say what it did; nil where there was nothing to
+// do. They count also where it failed half-way.
+type Job func(ctx context.Context) (Counts, error)
+
+// Counts is what a job did, by what was counted: {"events": 12}.
+type Counts map[string]int64
 
 // Function is what a Wire builds: the parts that a host can call. Unused parts
 // are nil.

@@ -63,9 +63,9 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 		HTTP:     mux,
 		Messages: messages,
 		Jobs: map[string]function.Job{
-			"tick": func(context.Context) error { return nil },
+			"tick": func(context.Context) (function.Counts, error) { return nil, nil },
 			// The platform kills what does not end.
-			"hang": func(context.Context) error { select {} },
+			"hang": func(context.Context) (function.Counts, error) { select {} },
 		},
 	}, nil
 }
