@@ -18,6 +18,8 @@ import (
 	modelswire "github.com/aiaas/aiaas/functions/models/wire"
 	"github.com/aiaas/aiaas/functions/operations"
 	operationswire "github.com/aiaas/aiaas/functions/operations/wire"
+	"github.com/aiaas/aiaas/functions/requests"
+	requestswire "github.com/aiaas/aiaas/functions/requests/wire"
 	"github.com/aiaas/aiaas/shared/function"
 )
 
@@ -30,6 +32,7 @@ func Catalogue() []function.Entry {
 		{Spec: budgets.Spec(), Wire: budgetswire.Wire},
 		{Spec: metering.Spec(), Wire: meteringwire.Wire},
 		{Spec: analytics.Spec(), Wire: analyticswire.Wire},
+		{Spec: requests.Spec(), Wire: requestswire.Wire},
 		{Spec: operations.Spec(), Wire: operationswire.Wire},
 	}
 }

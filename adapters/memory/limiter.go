@@ -263,6 +263,16 @@ func rates(r *admission.Request, subjects []*subject, v *admission.Verdict) {
 	}
 }
 
+// Rates is the state of the subjects' rate limits.
+func (l *Limiter) Rates(_ context.Context, orgID string, at time.Time, wanted []admission.Subject) (admission.Verdict, error) {
+	o := l.org(orgID)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var v admission.Verdict
+	rates(&admission.Request{At: at, Subjects: wanted}, o.lookup(wanted), &v)
+	return v, nil
+}
+
 func tightest(have *admission.Rate, next admission.Rate) {
 	if next.Limit > 0 && (have.Limit == 0 || next.Remaining < have.Remaining) {
 		*have = next

@@ -9,9 +9,11 @@ import (
 	"github.com/aiaas/aiaas/adapters/demo"
 	"github.com/aiaas/aiaas/adapters/openai"
 	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/shared/accesslog"
 	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/idempotency"
 	"github.com/aiaas/aiaas/shared/model"
 	"github.com/aiaas/aiaas/shared/usage"
 )
@@ -25,6 +27,8 @@ type DataPlanePorts struct {
 	Inbox     *postgres.Inbox
 	Recorder  *usage.Recorder
 	Upstream  *openai.Client
+	Once      *idempotency.Service
+	Access    *accesslog.Writer
 }
 
 // DataPlane opens what the data plane works with.
@@ -45,6 +49,12 @@ func DataPlane(ctx context.Context, e *function.Env) (p DataPlanePorts, err erro
 		return p, err
 	}
 	if p.Inbox, err = Inbox(ctx, e); err != nil {
+		return p, err
+	}
+	if p.Once, err = Idempotency(ctx, e); err != nil {
+		return p, err
+	}
+	if p.Access, err = AccessLog(ctx, e); err != nil {
 		return p, err
 	}
 	p.Recorder, err = Recorder(ctx, e)

@@ -16,9 +16,11 @@ import (
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/adapters/secrets"
 	"github.com/aiaas/aiaas/adapters/spool"
+	"github.com/aiaas/aiaas/shared/accesslog"
 	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/idempotency"
 	"github.com/aiaas/aiaas/shared/model"
 	"github.com/aiaas/aiaas/shared/usage"
 )
@@ -150,6 +152,7 @@ const spoolEvery = time.Second
 
 // gate is what admits and records in this process: it belongs to one epoch.
 type gate struct {
+	epoch int64
 	inbox *postgres.Inbox
 	spool *spool.File // nil on hosts whose disk may vanish with them
 }
@@ -193,7 +196,7 @@ func takeOver(ctx context.Context, e *function.Env) (*gate, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("take over: %w", err)
 		}
-		g := &gate{inbox: postgres.NewInbox(db, &epoch)}
+		g := &gate{epoch: epoch, inbox: postgres.NewInbox(db, &epoch)}
 		if e.LocalDisk {
 			g.spool = spool.Open(filepath.Join(s.DataDir, "usage.spool"))
 		}
@@ -244,6 +247,42 @@ func Inbox(ctx context.Context, e *function.Env) (*postgres.Inbox, error) {
 		return nil, err
 	}
 	return g.inbox, nil
+}
+
+// Journal writes the data plane's access log and its idempotency claims.
+func Journal(ctx context.Context, e *function.Env) (*postgres.Journal, error) {
+	db, err := DB(ctx, e, function.Router, postgres.RoleGateway)
+	if err != nil {
+		return nil, err
+	}
+	return postgres.NewJournal(db), nil
+}
+
+// AccessLog takes lines about requests that leave no usage.
+func AccessLog(ctx context.Context, e *function.Env) (*accesslog.Writer, error) {
+	j, err := Journal(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return function.Shared(ctx, e, "access log", func(ctx context.Context) (*accesslog.Writer, function.Closer, error) {
+		w := accesslog.NewWriter(ctx, j, e.Log)
+		return w, w.Close, nil
+	})
+}
+
+// Idempotency makes requests with an idempotency key happen once.
+func Idempotency(ctx context.Context, e *function.Env) (*idempotency.Service, error) {
+	g, err := takeOver(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	j, err := Journal(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return function.Shared(ctx, e, "idempotency", func(context.Context) (*idempotency.Service, function.Closer, error) {
+		return &idempotency.Service{Store: j, Events: g.inbox, Epoch: g.epoch}, nil, nil
+	})
 }
 
 // Recorder makes usage events durable: in the inbox, and while the database can't

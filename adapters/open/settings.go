@@ -14,21 +14,22 @@ import (
 
 // Settings are all settings of the platform, read once from the environment.
 type Settings struct {
-	Addr          string        `env:"AIAAS_ADDR" envDefault:"127.0.0.1:8080" doc:"address that serve listens on"`
-	DataDir       string        `env:"AIAAS_DATA_DIR" envDefault:".aiaas" doc:"folder for the embedded database, credentials.json and local files"`
-	DatabaseURL   string        `env:"DATABASE_URL" doc:"PostgreSQL; without it, serve starts one of its own in the data folder"`
-	RouterURL     string        `env:"ROUTER_DATABASE_URL" doc:"PostgreSQL of the service router, where it is not DATABASE_URL"`
-	AccountsURL   string        `env:"ACCOUNTS_DATABASE_URL" doc:"PostgreSQL of the service accounts, where it is not DATABASE_URL"`
-	AnalyticsURL  string        `env:"ANALYTICS_DATABASE_URL" doc:"PostgreSQL of the service analytics, where it is not DATABASE_URL"`
-	DatabaseConns int32         `env:"AIAAS_DATABASE_CONNS" envDefault:"8" doc:"most connections of one pool; each process has up to one pool a role"`
-	Backends      string        `env:"AIAAS_BACKENDS" doc:"YAML file of models and backends to add at the start"`
-	SecretKey     string        `env:"AIAAS_SECRET_KEY" doc:"32 bytes in base64 that encrypt backends' credentials; without it, a key file in the data folder"`
-	OpenAIKey     string        `env:"OPENAI_API_KEY" doc:"key of OpenAI: with it, the first start adds OpenAI's models, which are called with it"`
-	MaxBody       int64         `env:"AIAAS_MAX_BODY_BYTES" envDefault:"65536" doc:"largest request body, in bytes"`
-	UpstreamIdle  time.Duration `env:"AIAAS_UPSTREAM_IDLE_TIMEOUT" envDefault:"2m" doc:"longest silence of a backend, before its first byte and between two"`
-	Grace         time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long running requests may finish after SIGTERM"`
-	RedisURL      string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`
-	QueueURL      string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in the database"`
+	Addr           string        `env:"AIAAS_ADDR" envDefault:"127.0.0.1:8080" doc:"address that serve listens on"`
+	DataDir        string        `env:"AIAAS_DATA_DIR" envDefault:".aiaas" doc:"folder for the embedded database, credentials.json and local files"`
+	DatabaseURL    string        `env:"DATABASE_URL" doc:"PostgreSQL; without it, serve starts one of its own in the data folder"`
+	RouterURL      string        `env:"ROUTER_DATABASE_URL" doc:"PostgreSQL of the service router, where it is not DATABASE_URL"`
+	AccountsURL    string        `env:"ACCOUNTS_DATABASE_URL" doc:"PostgreSQL of the service accounts, where it is not DATABASE_URL"`
+	AnalyticsURL   string        `env:"ANALYTICS_DATABASE_URL" doc:"PostgreSQL of the service analytics, where it is not DATABASE_URL"`
+	DatabaseConns  int32         `env:"AIAAS_DATABASE_CONNS" envDefault:"8" doc:"most connections of one pool; each process has up to one pool a role"`
+	Backends       string        `env:"AIAAS_BACKENDS" doc:"YAML file of models and backends to add at the start"`
+	SecretKey      string        `env:"AIAAS_SECRET_KEY" doc:"32 bytes in base64 that encrypt backends' credentials; without it, a key file in the data folder"`
+	OpenAIKey      string        `env:"OPENAI_API_KEY" doc:"key of OpenAI: with it, the first start adds OpenAI's models, which are called with it"`
+	MaxBody        int64         `env:"AIAAS_MAX_BODY_BYTES" envDefault:"65536" doc:"largest request body, in bytes"`
+	UpstreamIdle   time.Duration `env:"AIAAS_UPSTREAM_IDLE_TIMEOUT" envDefault:"2m" doc:"longest silence of a backend, before its first byte and between two"`
+	Grace          time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long running requests may finish after SIGTERM"`
+	TrustedProxies string        `env:"AIAAS_TRUSTED_PROXIES" doc:"networks of proxies whose X-Forwarded-For is believed, separated by commas"`
+	RedisURL       string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`
+	QueueURL       string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in the database"`
 }
 
 // Setting describes one setting, for help.

@@ -132,17 +132,19 @@ WITH e AS (
   SELECT u.*, greatest(u.period, a.open_period) AS accounting_period
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                 $9::text[], $10::boolean[], $11::text[], $12::boolean[], $13::bigint[], $14::bigint[], $15::bigint[],
-                $16::bigint[], $17::text[], $18::date[], $19::bigint[], $20::bigint[], $21::text[])
+                $16::bigint[], $17::text[], $18::date[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::text[], $24::integer[])
       AS u(org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id,
            endpoint, streamed, outcome, estimated, input_tokens, cached_input_tokens, output_tokens,
-           cost_nano, currency, period, ttft_us, duration_us, raw_usage)
+           cost_nano, currency, period, ttft_us, duration_us, raw_usage, source_address, user_agent, status)
     JOIN analytics.accounting a ON a.org_id = u.org_id
 ), fresh AS (
   INSERT INTO analytics.usage_events (
     org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id, endpoint, streamed, outcome,
-    estimated, input_tokens, cached_input_tokens, output_tokens, cost_nano, currency, accounting_period, ttft_us, duration_us, raw_usage)
+    estimated, input_tokens, cached_input_tokens, output_tokens, cost_nano, currency, accounting_period, ttft_us, duration_us, raw_usage,
+    source_address, user_agent, status)
   SELECT org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id, endpoint, streamed, outcome,
-    estimated, input_tokens, cached_input_tokens, output_tokens, cost_nano, currency, accounting_period, ttft_us, duration_us, raw_usage
+    estimated, input_tokens, cached_input_tokens, output_tokens, cost_nano, currency, accounting_period, ttft_us, duration_us, raw_usage,
+    source_address, user_agent, status
   FROM e
   ON CONFLICT DO NOTHING
   RETURNING org_id, event_id, admitted_at, project_id, api_key_id, model, price_id, input_tokens, cached_input_tokens,
@@ -174,6 +176,8 @@ type eventColumns struct {
 	streamed, estimated                                                                  []bool
 	input, cached, output, cost, ttft, duration                                          []int64
 	raw                                                                                  []*string
+	addresses, agents                                                                    []string
+	statuses                                                                             []int32
 }
 
 func columns(events []*usage.Event) *eventColumns {
@@ -194,6 +198,8 @@ func columns(events []*usage.Event) *eventColumns {
 		c.cost, c.currencies = append(c.cost, int64(e.Cost)), append(c.currencies, e.Currency)
 		c.periods, c.ttft = append(c.periods, period), append(c.ttft, e.TTFTMicros)
 		c.duration, c.raw = append(c.duration, e.DurationMicros), append(c.raw, raw)
+		c.addresses, c.agents = append(c.addresses, e.Address), append(c.agents, e.UserAgent)
+		c.statuses = append(c.statuses, int32(e.Status)) //nolint:gosec // an HTTP status
 	}
 	return c
 }
@@ -202,6 +208,7 @@ func (c *eventColumns) args() []any {
 	return []any{
 		c.orgs, c.ids, c.admitted, c.projects, c.keys, c.models, c.backends, c.prices, c.endpoints, c.streamed,
 		c.outcomes, c.estimated, c.input, c.cached, c.output, c.cost, c.currencies, c.periods, c.ttft, c.duration, c.raw,
+		c.addresses, c.agents, c.statuses,
 	}
 }
 

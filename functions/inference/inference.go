@@ -16,12 +16,14 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/accesslog"
 	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/model"
+	"github.com/aiaas/aiaas/shared/origin"
 	"github.com/aiaas/aiaas/shared/relay"
 )
 
@@ -57,9 +59,21 @@ type Config struct {
 	Gateway   *relay.Gateway
 	Keys      relay.Keys
 	Catalogue relay.Catalogue
+	Known     Known
+	Access    AccessLog
+	Origins   *origin.Finder
+	Now       func() time.Time
 	MaxBody   int64 // bytes of a request
 	Log       *slog.Logger
 }
+
+// Known tells whose a key is that was refused, where it is somebody's.
+type Known interface {
+	Known(text string) (*apikey.Record, bool)
+}
+
+// AccessLog takes lines about requests that leave no usage.
+type AccessLog interface{ Add(l accesslog.Line) }
 
 // New makes the function's handler.
 func New(c Config) http.Handler {
@@ -77,24 +91,62 @@ func New(c Config) http.Handler {
 	return mux
 }
 
-type handler func(w http.ResponseWriter, r *http.Request, requestID, key string) error
+// call is one request on its way.
+type call struct {
+	id   string
+	key  string // the API key's text
+	from relay.Origin
+	seen relay.Seen
+}
+
+type handler func(w http.ResponseWriter, r *http.Request, c *call) error
 
 // handle is the one way in: request id, key, error form.
 func (c Config) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requestID := id.New(id.Request)
+		x := &call{id: id.New(id.Request), from: relay.Origin{Address: c.Origins.Address(r), UserAgent: origin.UserAgent(r)}}
 		header := w.Header()
-		header["X-Request-Id"] = []string{requestID}
+		header["X-Request-Id"] = []string{x.id}
 		header["X-Content-Type-Options"] = []string{"nosniff"}
-		defer c.recovered(w, r, requestID)
-		key, err := apikey.FromRequest(r)
-		if err == nil {
-			err = h(w, r, requestID, key)
+		defer c.recovered(w, r, x.id)
+		var err error
+		if x.key, err = apikey.FromRequest(r); err == nil {
+			err = h(w, r, x)
 		}
 		if err != nil {
-			c.fail(w, r, requestID, err)
+			c.fail(w, r, x.id, err)
+		}
+		if !x.seen.Recorded {
+			c.log(r, x, err)
 		}
 	})
+}
+
+// log notes a request that leaves no usage, where it is known whose it is.
+func (c Config) log(r *http.Request, x *call, err error) {
+	k := x.seen.Key
+	if k == nil {
+		var ok bool
+		if k, ok = c.Known.Known(x.key); !ok {
+			return
+		}
+	}
+	l := accesslog.Line{
+		OrgID: k.OrgID, RequestID: x.id, At: c.Now().Truncate(time.Microsecond), APIKeyID: k.KeyID, ProjectID: k.ProjectID,
+		Model: x.seen.Model, Endpoint: r.URL.Path, Status: http.StatusOK, Address: x.from.Address, UserAgent: x.from.UserAgent,
+	}
+	switch f := fault.From(err); {
+	case errors.Is(err, relay.ErrClientGone):
+		l.Status, l.Code = relay.StatusClientGone, "client_gone"
+	case err != nil:
+		l.Status, l.Code, l.Detail = f.Status(), string(f.Code), accesslog.Text(f.Detail)
+		if errors.Is(err, relay.ErrTold) {
+			l.Status = http.StatusOK // it had begun to answer
+		}
+	case x.seen.Replay != "":
+		l.Code, l.Detail = "idempotent_replay", x.seen.Replay
+	}
+	c.Access.Add(l)
 }
 
 func (c Config) fail(w http.ResponseWriter, r *http.Request, requestID string, err error) {
@@ -123,11 +175,44 @@ func (c Config) recovered(w http.ResponseWriter, r *http.Request, requestID stri
 	fault.Write(w, r, requestID, fault.New(fault.Internal, ""), true)
 }
 
-func (c Config) chat(w http.ResponseWriter, r *http.Request, requestID, key string) error {
-	return c.Gateway.Chat(w, r, relay.Request{
-		ID: requestID, Key: key, Endpoint: r.URL.Path,
+func (c Config) chat(w http.ResponseWriter, r *http.Request, x *call) error {
+	q := relay.Request{
+		ID: x.id, Key: x.key, Endpoint: r.URL.Path, From: x.from,
 		Body: func() ([]byte, error) { return readBody(w, r, c.MaxBody) },
-	})
+	}
+	if err := idempotencyKey(r.Header, &q); err != nil {
+		return err
+	}
+	return c.Gateway.Chat(w, r, q, &x.seen)
+}
+
+// idempotencyKey reads the headers that name a request for its caller, and that
+// keep its answer from being stored.
+func idempotencyKey(h http.Header, q *relay.Request) error {
+	keys, replay := h["Idempotency-Key"], h["Idempotency-Replay"]
+	if len(keys) == 0 && len(replay) == 0 {
+		return nil
+	}
+	switch {
+	case len(keys) > 1 || len(replay) > 1:
+		return fault.New(fault.Invalid, "an idempotency header stands twice").At("Idempotency-Key")
+	case len(replay) == 1 && replay[0] != "none":
+		return fault.New(fault.Invalid, "Idempotency-Replay can only be \"none\"").At("Idempotency-Replay")
+	}
+	q.DropAnswer = len(replay) == 1
+	if len(keys) == 0 {
+		return nil
+	}
+	q.IdempotencyKey = keys[0]
+	for _, b := range []byte(q.IdempotencyKey) {
+		if b < ' ' || b > '~' {
+			return fault.New(fault.Invalid, "an idempotency key is printable ASCII").At("Idempotency-Key")
+		}
+	}
+	if q.IdempotencyKey == "" {
+		return fault.New(fault.Invalid, "the idempotency key is empty").At("Idempotency-Key")
+	}
+	return nil
 }
 
 // bodyTimeout is how long a request may take to send its body.
@@ -178,11 +263,13 @@ func object(m *model.Model) modelObject {
 
 // visible resolves the key and the catalogue; keys that may call models may also
 // list them.
-func (c Config) visible(r *http.Request, key string) (*apikey.Record, *model.Snapshot, error) {
-	k, err := c.Keys.Resolve(r.Context(), key)
+func (c Config) visible(w http.ResponseWriter, r *http.Request, x *call) (*apikey.Record, *model.Snapshot, error) {
+	k, err := c.Keys.Resolve(r.Context(), x.key)
 	if err != nil {
 		return nil, nil, err
 	}
+	x.seen.Key = k.Record
+	c.Gateway.LimitHeaders(r.Context(), w.Header(), k)
 	if p := k.Principal(); !p.Has(authz.Inference) {
 		if err := p.Require(authz.ModelsRead); err != nil {
 			return nil, nil, err
@@ -192,8 +279,8 @@ func (c Config) visible(r *http.Request, key string) (*apikey.Record, *model.Sna
 	return k.Record, s, err
 }
 
-func (c Config) listModels(w http.ResponseWriter, r *http.Request, _, key string) error {
-	k, s, err := c.visible(r, key)
+func (c Config) listModels(w http.ResponseWriter, r *http.Request, x *call) error {
+	k, s, err := c.visible(w, r, x)
 	if err != nil {
 		return err
 	}
@@ -206,12 +293,13 @@ func (c Config) listModels(w http.ResponseWriter, r *http.Request, _, key string
 	return writeJSON(w, map[string]any{"object": "list", "data": list})
 }
 
-func (c Config) getModel(w http.ResponseWriter, r *http.Request, _, key string) error {
-	k, s, err := c.visible(r, key)
+func (c Config) getModel(w http.ResponseWriter, r *http.Request, x *call) error {
+	k, s, err := c.visible(w, r, x)
 	if err != nil {
 		return err
 	}
 	name := r.PathValue("id")
+	x.seen.Model = accesslog.Text(name)
 	m, ok := s.Get(name)
 	if !ok || !k.AllowsModel(name) {
 		return relay.ErrNoModel(name)

@@ -9,6 +9,7 @@ import (
 	"github.com/aiaas/aiaas/functions/keys"
 	"github.com/aiaas/aiaas/functions/models"
 	"github.com/aiaas/aiaas/functions/operations"
+	"github.com/aiaas/aiaas/functions/requests"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/rest"
 )
@@ -52,6 +53,6 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 func describers() map[string]func(*rest.Document) {
 	return map[string]func(*rest.Document){
 		"analytics": analytics.Describe, "budgets": budgets.Describe, "keys": keys.Describe,
-		"models": models.Describe, "operations": operations.Describe,
+		"models": models.Describe, "operations": operations.Describe, "requests": requests.Describe,
 	}
 }

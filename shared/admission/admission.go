@@ -154,6 +154,9 @@ type Gate interface {
 	Finish(ctx context.Context, f Final) error
 	// Release undoes an admission that came to nothing.
 	Release(ctx context.Context, org, id string) error
+	// Rates is the state of the subjects' rate limits at a moment: of the verdict,
+	// only the rates are set. It takes nothing.
+	Rates(ctx context.Context, org string, at time.Time, subjects []Subject) (Verdict, error)
 }
 
 // Books keeps a limiter in step with the database.

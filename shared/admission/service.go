@@ -82,6 +82,11 @@ func (s *Service) Release(ctx context.Context, org, id string) error {
 	return s.limiter.Release(ctx, org, id)
 }
 
+// Rates is the state of rate limits without a request.
+func (s *Service) Rates(ctx context.Context, org string, at time.Time, subjects []Subject) (Verdict, error) {
+	return s.limiter.Rates(ctx, org, at, subjects)
+}
+
 func limited(v Verdict) error {
 	f := fault.New(fault.RateLimited, "the %s's limit of %s is reached", v.Subject.Kind, metricText(v)).
 		With("limit", map[string]any{"metric": v.Metric, "scope": v.Subject.Kind, "id": v.Subject.ID, "value": limitOf(v)})

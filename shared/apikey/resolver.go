@@ -115,6 +115,17 @@ func (r *Resolver) byHash(ctx context.Context, h Hash) (Resolved, error) {
 	return Resolved{Record: v.V, Version: v.Version}, nil
 }
 
+// Known returns the record of a key that was just resolved, also of one that may
+// not be used: a log tells its owner that somebody tried. It reads nothing, and
+// authorises nothing.
+func (r *Resolver) Known(text string) (*Record, bool) {
+	secret, err := Parse(text)
+	if err != nil {
+		return nil, false
+	}
+	return r.cache.Peek(secret.Hash())
+}
+
 // FromRequest takes the key's text from X-API-Key or Authorization: Bearer. Two
 // different keys are an invalid request, a key in the URL too: it would end up
 // in logs on the way.

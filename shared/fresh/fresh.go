@@ -70,6 +70,22 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, least uint64) (*Value[V], 
 	return c.fill(ctx, key, e, least)
 }
 
+// Peek returns what is known of a key at the moment, dead or not, and reads nothing.
+func (c *Cache[K, V]) Peek(key K) (V, bool) {
+	var zero V
+	c.mu.RLock()
+	e, ok := c.entries[key]
+	c.mu.RUnlock()
+	if !ok {
+		return zero, false
+	}
+	v := e.value.Load()
+	if v == nil {
+		return zero, false
+	}
+	return v.V, true
+}
+
 // Forget drops a key at once.
 func (c *Cache[K, V]) Forget(key K) {
 	c.mu.Lock()

@@ -20,9 +20,10 @@ import (
 type Chat struct {
 	Model        string
 	Stream       bool
-	IncludeUsage bool  // the client asked for the usage chunk
-	N            int64 // answers asked for; 1 where not said
-	MaxOutput    int64 // tokens an answer may have; 0 where not said
+	IncludeUsage bool   // the client asked for the usage chunk
+	RequestID    string // the caller's own name of the request: an idempotency key, not passed on
+	N            int64  // answers asked for; 1 where not said
+	MaxOutput    int64  // tokens an answer may have; 0 where not said
 
 	body     []byte
 	members  []member
@@ -121,6 +122,9 @@ func (c *Chat) read() error {
 		if err := c.interpret(m); err != nil {
 			return err
 		}
+		if name == "request_id" {
+			continue
+		}
 		c.members = append(c.members, m)
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -154,7 +158,7 @@ func wrong(name, want string) error {
 func interpreted() []string {
 	return []string{
 		"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "tools",
-		"web_search_options", "prediction", "audio", "previous_response_id", "conversation",
+		"web_search_options", "prediction", "audio", "previous_response_id", "conversation", "request_id",
 	}
 }
 
@@ -165,6 +169,8 @@ func (c *Chat) interpret(m member) error {
 		return text(m, &c.Model)
 	case "messages":
 		return c.readMessages(m)
+	case "request_id":
+		return text(m, &c.RequestID)
 	case "stream":
 		return boolean(m, &c.Stream)
 	case "stream_options":

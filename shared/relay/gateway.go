@@ -29,6 +29,7 @@ import (
 	"github.com/aiaas/aiaas/shared/budget"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/fresh"
+	"github.com/aiaas/aiaas/shared/idempotency"
 	"github.com/aiaas/aiaas/shared/model"
 	"github.com/aiaas/aiaas/shared/pricing"
 	"github.com/aiaas/aiaas/shared/usage"
@@ -54,6 +55,13 @@ type Admission interface {
 	Admit(ctx context.Context, r *admission.Request) (admission.Verdict, error)
 	Finish(ctx context.Context, f admission.Final) error
 	Release(ctx context.Context, org, id string) error
+	// Rates is the state of the subjects' limits, without a request.
+	Rates(ctx context.Context, org string, at time.Time, subjects []admission.Subject) (admission.Verdict, error)
+}
+
+// Idempotency makes requests with an idempotency key happen once.
+type Idempotency interface {
+	Begin(ctx context.Context, a idempotency.Attempt) (*idempotency.Claim, *idempotency.Answer, error)
 }
 
 // Recorder makes events durable.
@@ -83,10 +91,12 @@ type Config struct {
 	Admission Admission
 	Recorder  Recorder
 	Upstream  Upstream
-	Now       func() time.Time
-	Random    func(n int) int // a number in [0, n)
-	Log       *slog.Logger
-	Idle      time.Duration // longest silence of a backend
+	// Once may be nil: then a request with an idempotency key is refused.
+	Once   Idempotency
+	Now    func() time.Time
+	Random func(n int) int // a number in [0, n)
+	Log    *slog.Logger
+	Idle   time.Duration // longest silence of a backend
 }
 
 // Gateway serves paid requests.
@@ -122,6 +132,10 @@ type call struct {
 	input    int64         // bounds, in tokens
 	output   int64
 	settled  bool // released or recorded: nothing is held any more
+	released bool // it came to nothing
+	from     Origin
+	once     *once
+	seen     *Seen
 }
 
 // Request is a paid request as the edge hands it over.
@@ -130,16 +144,60 @@ type Request struct {
 	Key      string // the API key's text
 	Endpoint string // "/v1/chat/completions"
 	Body     func() ([]byte, error)
+	From     Origin
+	// IdempotencyKey names the request for the caller: "" for none.
+	IdempotencyKey string
+	DropAnswer     bool // the answer is not to be kept for another try
+}
+
+// Origin is where a request came from.
+type Origin struct {
+	Address   string
+	UserAgent string
+}
+
+// Seen is what became known of a request on its way, for the access log.
+type Seen struct {
+	Key      *apikey.Record // nil: of nobody
+	Model    string
+	Recorded bool   // it stands in the usage
+	Replay   string // the request whose answer was given again
 }
 
 // Chat serves a chat completion. Errors before the first byte are returned, with
 // nothing held; after it, they are told in the stream.
-func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request) (err error) {
+func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request, seen *Seen) (err error) {
 	ctx := r.Context()
-	c := &call{id: q.ID, endpoint: q.Endpoint, at: g.Now().Truncate(time.Microsecond)}
+	c := &call{id: q.ID, endpoint: q.Endpoint, at: g.Now().Truncate(time.Microsecond), from: q.From, seen: seen}
 	if c.key, err = g.Keys.Resolve(ctx, q.Key); err != nil {
 		return err
 	}
+	seen.Key = c.key.Record
+	if err := prepare(c, q); err != nil {
+		g.LimitHeaders(ctx, w.Header(), c.key)
+		return err
+	}
+	replay, err := g.begin(ctx, c, q)
+	if err != nil || replay != nil {
+		g.LimitHeaders(ctx, w.Header(), c.key)
+		return c.replay(w, replay, err)
+	}
+	defer g.endClaim(ctx, c)
+	if err := g.resolve(ctx, c); err != nil {
+		g.LimitHeaders(ctx, w.Header(), c.key)
+		return err
+	}
+	verdict, err := g.admit(ctx, c, q.Key)
+	limitHeaders(w.Header(), verdict)
+	if err != nil {
+		return err
+	}
+	defer g.abandon(ctx, c)
+	return g.serve(ctx, w, c)
+}
+
+// prepare judges what can be judged of a request by itself.
+func prepare(c *call, q Request) (err error) {
 	if err := c.key.Principal().Require(authz.Inference); err != nil {
 		return err
 	}
@@ -150,16 +208,8 @@ func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request) (err e
 	if c.chat, err = ParseChat(body); err != nil {
 		return err
 	}
-	if err := g.resolve(ctx, c); err != nil {
-		return err
-	}
-	verdict, err := g.admit(ctx, c, q.Key)
-	limitHeaders(w.Header(), verdict)
-	if err != nil {
-		return err
-	}
-	defer g.abandon(ctx, c)
-	return g.serve(ctx, w, c)
+	c.seen.Model = c.chat.Model
+	return nil
 }
 
 // resolve finds the model and its price. A model that is unknown and one that the
@@ -226,17 +276,32 @@ func (g *Gateway) request(ctx context.Context, c *call) (*admission.Request, err
 	if err := g.hold(c, budgets.V); err != nil {
 		return nil, err
 	}
-	k := c.key
 	return &admission.Request{
-		ID: c.id, Org: k.OrgID, Version: min(k.Version, budgets.Version), At: c.at,
-		Subjects: []admission.Subject{
-			{Kind: "key", ID: k.KeyID, Limits: k.Key},
-			{Kind: "project", ID: k.ProjectID, Limits: k.Project},
-			{Kind: "organization", ID: k.OrgID, Limits: k.Org},
-		},
-		Tokens: c.chat.InputEstimate() + c.chat.N*min(c.chat.MaxOutput, c.model.MaxOutputTokens),
-		Holds:  c.holds,
+		ID: c.id, Org: c.key.OrgID, Version: min(c.key.Version, budgets.Version), At: c.at,
+		Subjects: subjects(c.key.Record),
+		Tokens:   c.chat.InputEstimate() + c.chat.N*min(c.chat.MaxOutput, c.model.MaxOutputTokens),
+		Holds:    c.holds,
 	}, nil
+}
+
+// subjects are those whose limits a key's requests count against.
+func subjects(k *apikey.Record) []admission.Subject {
+	return []admission.Subject{
+		{Kind: "key", ID: k.KeyID, Limits: k.Key},
+		{Kind: "project", ID: k.ProjectID, Limits: k.Project},
+		{Kind: "organization", ID: k.OrgID, Limits: k.Org},
+	}
+}
+
+// LimitHeaders tells the state of a key's limits on an answer that no admission
+// stands behind.
+func (g *Gateway) LimitHeaders(ctx context.Context, h http.Header, key apikey.Resolved) {
+	v, err := g.Admission.Rates(ctx, key.OrgID, g.Now(), subjects(key.Record))
+	if err != nil {
+		g.Log.WarnContext(ctx, "read limits", "error", err)
+		return
+	}
+	limitHeaders(h, v)
 }
 
 // hold computes the bound of the request and its holds on the budgets that cover
@@ -293,7 +358,7 @@ func (g *Gateway) abandon(ctx context.Context, c *call) {
 
 // release frees what is held, whatever became of the client.
 func (g *Gateway) release(ctx context.Context, c *call) {
-	c.settled = true
+	c.settled, c.released = true, true
 	if err := g.Admission.Release(context.WithoutCancel(ctx), c.key.OrgID, c.id); err != nil {
 		g.Log.ErrorContext(ctx, "release hold", "request_id", c.id, "error", err)
 	}

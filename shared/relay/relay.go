@@ -18,6 +18,7 @@ import (
 	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/budget"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/idempotency"
 	"github.com/aiaas/aiaas/shared/pricing"
 	"github.com/aiaas/aiaas/shared/usage"
 )
@@ -94,6 +95,7 @@ func (a *answer) whole(w http.ResponseWriter) error {
 	if err := g.record(a.client, c, &t, usage.Complete, a.times); err != nil {
 		return err
 	}
+	g.keep(a.client, c, buf.Bytes())
 	h := w.Header()
 	h["Content-Type"] = []string{"application/json"}
 	h["Content-Length"] = []string{strconv.Itoa(buf.Len())}
@@ -126,7 +128,7 @@ func (a *answer) stream(w http.ResponseWriter) error {
 	if len(c.holds) > 0 {
 		s.bound = c.output
 	}
-	out := &client{w: w, control: http.NewResponseController(w)}
+	out := &client{w: w, control: http.NewResponseController(w), copy: c.once.copier()}
 	err := s.pump(a, func(p []byte) error {
 		if a.times.firstContent == 0 && s.chunks > 0 {
 			a.times.firstContent = g.Now().Sub(c.at)
@@ -181,6 +183,9 @@ func (a *answer) endStream(s *stream, out *client, err error) error {
 	}
 	switch outcome {
 	case usage.Complete:
+		out.copy.add(s.ending())
+		g.keep(a.client, c, out.copy.bytes())
+		out.copy = nil
 		_ = out.show(s.ending()) // the client may have left; it is billed what it got
 		a.readOut()
 		return nil
@@ -223,6 +228,7 @@ type client struct {
 	control  *http.ResponseController
 	deadline time.Time
 	begun    bool
+	copy     *copier // of what is shown; nil where none is kept
 }
 
 func (o *client) begin() {
@@ -253,6 +259,7 @@ func (o *client) show(p []byte) error {
 		o.begin()
 	}
 	o.extend()
+	o.copy.add(p)
 	if _, err := o.w.Write(p); err != nil {
 		return err
 	}
@@ -336,6 +343,8 @@ func (g *Gateway) record(ctx context.Context, c *call, t *tally, outcome usage.O
 	if err := g.Recorder.Record(recorded); err != nil {
 		return fault.Wrap(fault.Unavailable, "record usage", err).After(time.Second)
 	}
+	c.seen.Recorded = true
+	c.once.settled(idempotency.Settled{Cost: e.Cost, Currency: e.Currency})
 	return nil
 }
 
@@ -352,9 +361,23 @@ func (g *Gateway) event(c *call, t *tally, outcome usage.Outcome, times timing) 
 		Period:   budget.AccountingMonth(c.at, c.key.TimeZone).Format(time.DateOnly),
 		Streamed: c.chat.Stream, Outcome: outcome, Estimated: estimated,
 		Input: u.InputTokens, Cached: u.CachedInputTokens, Output: u.OutputTokens, Cost: cost, Currency: c.price.Currency,
+		Status: statusOf(outcome), Address: c.from.Address, UserAgent: c.from.UserAgent,
 		TTFTMicros: times.firstContent.Microseconds(), DurationMicros: g.Now().Sub(c.at).Microseconds(), Raw: t.raw,
 	}
 	return e
+}
+
+// StatusClientGone is what the log shows for clients that left before the end: the
+// status that nginx made known for it.
+const StatusClientGone = 499
+
+// statusOf is the status that a recorded request was answered with: one that
+// failed had begun to answer.
+func statusOf(o usage.Outcome) int {
+	if o == usage.Aborted {
+		return StatusClientGone
+	}
+	return http.StatusOK
 }
 
 // counted is what is billed: what the backend reported, else what was received,

@@ -49,6 +49,9 @@ type Event struct {
 	Input      int64     `json:"input"`
 	Cached     int64     `json:"cached,omitempty"` // part of Input
 	Output     int64     `json:"output"`
+	Status     int       `json:"status"`         // as the client was answered; 499 where it left before
+	Address    string    `json:"addr,omitempty"` // where the request came from
+	UserAgent  string    `json:"ua,omitempty"`   // at most 200 bytes
 
 	Cost     money.Nano `json:"cost"`
 	Currency string     `json:"currency"`
@@ -120,6 +123,13 @@ func (e *Event) Encode() (Recorded, error) {
 		b = appendInt(b, `,"cached":`, e.Cached)
 	}
 	b = appendInt(b, `,"output":`, e.Output)
+	b = appendInt(b, `,"status":`, int64(e.Status))
+	if e.Address != "" {
+		b = appendText(b, `,"addr":`, e.Address)
+	}
+	if e.UserAgent != "" {
+		b = appendText(b, `,"ua":`, e.UserAgent)
+	}
 	b = appendInt(b, `,"cost":`, int64(e.Cost))
 	b = appendText(b, `,"currency":`, e.Currency)
 	b = appendInt(b, `,"ttft_us":`, e.TTFTMicros)
@@ -180,6 +190,9 @@ func Decode(body []byte) (*Event, error) {
 	e := &w.Event
 	if w.At != 0 {
 		e.AdmittedAt = time.UnixMicro(w.At).UTC()
+	}
+	if e.Status == 0 { // of a version that did not say
+		e.Status = 200
 	}
 	for _, h := range w.Holds {
 		e.Holds = append(e.Holds, Held{Budget: h.Budget, Start: time.UnixMicro(h.Start).UTC(), End: time.UnixMicro(h.End).UTC(), Amount: h.Amount})

@@ -28,6 +28,7 @@ func anyEvent(rt *rapid.T) *usage.Event {
 		Streamed: rapid.Bool().Draw(rt, "streamed"), Outcome: usage.Failed, Estimated: rapid.Bool().Draw(rt, "estimated"),
 		Input: count.Draw(rt, "input"), Output: count.Draw(rt, "output"), Cost: money.Nano(count.Draw(rt, "cost")), Currency: "USD",
 		TTFTMicros: count.Draw(rt, "ttft"), DurationMicros: count.Draw(rt, "duration"),
+		Status: rapid.IntRange(100, 599).Draw(rt, "status"), Address: rapid.String().Draw(rt, "address"), UserAgent: rapid.String().Draw(rt, "agent"),
 	}
 	e.Cached = rapid.Int64Range(0, e.Input).Draw(rt, "cached")
 	if rapid.Bool().Draw(rt, "raw") {

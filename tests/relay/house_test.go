@@ -255,7 +255,7 @@ func (h *house) serve(ctx context.Context, w http.ResponseWriter, body string) e
 	return h.gateway.Chat(w, r, relay.Request{
 		ID: id, Key: theKey, Endpoint: "/v1/chat/completions",
 		Body: func() ([]byte, error) { h.step("read"); return []byte(body), nil },
-	})
+	}, &relay.Seen{})
 }
 
 func (h *house) post(body string) served {

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 func roles() []string {
-	return []string{"aiaas_gateway", "aiaas_router", "aiaas_accounts", "aiaas_analytics", "aiaas_metering", "aiaas_lookup", "aiaas_ledger"}
+	return []string{"aiaas_gateway", "aiaas_router", "aiaas_accounts", "aiaas_analytics", "aiaas_metering", "aiaas_lookup", "aiaas_ledger", "aiaas_journal"}
 }
 
 // unguarded lists what is wrong with the guard of tables that belong to an
@@ -103,10 +103,10 @@ func TestRunTimeRolesHaveTheLeastRights(t *testing.T) {
 		"reaches own schemas only": `SELECT r || ' ' || n FROM unnest($1::text[]) r, unnest(ARRAY['accounts', 'router', 'analytics']) n
 			WHERE has_schema_privilege(r, n, 'USAGE') AND (r, n) NOT IN (
 				('aiaas_gateway', 'accounts'), ('aiaas_gateway', 'router'), ('aiaas_gateway', 'analytics'), ('aiaas_router', 'router'),
-				('aiaas_accounts', 'accounts'), ('aiaas_lookup', 'accounts'), ('aiaas_analytics', 'analytics'), ('aiaas_metering', 'analytics'), ('aiaas_ledger', 'analytics'))`,
+				('aiaas_accounts', 'accounts'), ('aiaas_lookup', 'accounts'), ('aiaas_analytics', 'analytics'), ('aiaas_metering', 'analytics'), ('aiaas_ledger', 'analytics'), ('aiaas_journal', 'router'))`,
 		"deletes nothing but what is queued": `SELECT r || ' ' || c.oid::regclass FROM unnest($1::text[]) r, pg_class c
 			WHERE relnamespace::regnamespace::text IN ('accounts', 'router', 'analytics') AND relkind IN ('r', 'p') AND has_table_privilege(r, c.oid, 'DELETE, TRUNCATE')
-			AND (r, c.relname::text) NOT IN (('aiaas_metering', 'inbox'), ('aiaas_metering', 'dead_letters'), ('aiaas_metering', 'usage_deltas'))`,
+			AND (r, c.relname::text) NOT IN (('aiaas_metering', 'inbox'), ('aiaas_metering', 'dead_letters'), ('aiaas_metering', 'usage_deltas'), ('aiaas_journal', 'access_log'), ('aiaas_journal', 'idempotency_claims'))`,
 		"runs look-ups as themselves": `SELECT p.oid::regprocedure || ' is ' || proowner::regrole FROM pg_proc p
 			WHERE pronamespace::regnamespace::text IN ('accounts', 'router', 'analytics') AND prosecdef AND proconfig IS NULL AND $1::text[] IS NOT NULL`,
 		"leaves nothing to everybody": `SELECT p.oid::regprocedure::text FROM pg_proc p CROSS JOIN LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) g
@@ -149,6 +149,7 @@ BEGIN
       VALUES (o, 'key_' || o, 'proj_' || o, 'k', 'production', sha256(o::bytea), 'f', '{}', 'x', now());
     INSERT INTO accounts.audit_records VALUES (o, 'aud', now(), 'a', 'a', 't', '{}');
     INSERT INTO router.audit_records VALUES (o, 'aud', now(), 'a', 'a', 't', '{}');
+    INSERT INTO router.access_log VALUES (o, 'req', now(), now(), 1, 'k', 'p', 'm', 'e', 429, 'c', '', '', '');
     INSERT INTO analytics.audit_records VALUES (o, 'aud', now(), 'a', 'a', 't', '{}');
     INSERT INTO analytics.accounting VALUES (o);
     INSERT INTO analytics.budgets VALUES (o, 'bud', NULL, NULL, NULL, 'money', 1, 'USD', 'month', 'UTC', 'block', '{}', 'x', now());

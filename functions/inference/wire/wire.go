@@ -8,6 +8,7 @@ import (
 	"github.com/aiaas/aiaas/adapters/open"
 	"github.com/aiaas/aiaas/functions/inference"
 	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/origin"
 	"github.com/aiaas/aiaas/shared/relay"
 )
 
@@ -22,14 +23,19 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
+	origins, err := origin.NewFinder(s.TrustedProxies)
+	if err != nil {
+		return function.Function{}, err
+	}
 	gateway := relay.New(relay.Config{
 		Keys: ports.Resolver, Catalogue: ports.Catalogue, Budgets: ports.Inbox, Versions: ports.Limiter,
-		Admission: ports.Admission, Recorder: ports.Recorder, Upstream: ports.Upstream,
+		Admission: ports.Admission, Recorder: ports.Recorder, Upstream: ports.Upstream, Once: ports.Once,
 		Now: env.Now, Random: rand.IntN, Log: env.Log, Idle: s.UpstreamIdle,
 	})
 	return function.Function{
 		HTTP: inference.New(inference.Config{
-			Gateway: gateway, Keys: ports.Resolver, Catalogue: ports.Catalogue, MaxBody: s.MaxBody, Log: env.Log,
+			Gateway: gateway, Keys: ports.Resolver, Catalogue: ports.Catalogue, Known: ports.Resolver, Access: ports.Access,
+			Origins: origins, Now: env.Now, MaxBody: s.MaxBody, Log: env.Log,
 		}),
 		Ready: func(context.Context) error { return ports.Recorder.Err() },
 	}, nil

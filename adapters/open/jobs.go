@@ -1,0 +1,81 @@
+package open
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/job"
+)
+
+// Jobs puts a function's jobs under the record of what jobs did. Each wire that
+// builds jobs returns them through it; the hosts call what it returns.
+func Jobs(ctx context.Context, e *function.Env, spec function.Spec, jobs map[string]function.Job) (map[string]function.Job, error) {
+	r, err := JobRunner(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return r.Wrap(spec, jobs), nil
+}
+
+// JobRunner runs and records the jobs of the process. It opens the database when
+// the first of them has run.
+func JobRunner(ctx context.Context, e *function.Env) (*job.Runner, error) {
+	return function.Shared(ctx, e, "jobs", func(context.Context) (*job.Runner, function.Closer, error) {
+		name, err := instance(e)
+		if err != nil {
+			return nil, nil, err
+		}
+		r := job.NewRunner(job.RunnerConfig{
+			Recorder: func(ctx context.Context) (job.Recorder, error) { return jobStore(ctx, e) },
+			Now:      e.Now, Log: e.Log, Instance: name, Background: e.Background,
+		})
+		e.AddWork(r.Finish)
+		return r, r.Close, nil
+	})
+}
+
+// JobService shows what jobs did and starts them.
+func JobService(ctx context.Context, e *function.Env) (*job.Service, error) {
+	r, err := JobRunner(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	history := func(ctx context.Context) (job.History, error) { return jobStore(ctx, e) }
+	return &job.Service{History: history, Runner: r, Now: e.Now}, nil
+}
+
+func jobStore(ctx context.Context, e *function.Env) (*postgres.Jobs, error) {
+	db, err := DB(ctx, e, function.Accounts, postgres.RoleAccounts)
+	if err != nil {
+		return nil, err
+	}
+	return postgres.NewJobs(db), nil
+}
+
+// instance names the process to operators.
+func instance(e *function.Env) (string, error) {
+	if stream := e.Getenv("AWS_LAMBDA_LOG_STREAM_NAME"); stream != "" { // where the sandbox's log is
+		return stream, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name the process: %w", err)
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid()), nil
+}
+
+// Leader stands for the lead among the processes of the deployment.
+func Leader(ctx context.Context, e *function.Env) (*postgres.Leader, error) {
+	s, err := Load(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	url, err := s.URL(function.Accounts)
+	if err != nil {
+		return nil, err
+	}
+	return postgres.NewLeader(url, postgres.RoleAccounts, e.Log)
+}

@@ -1,0 +1,31 @@
+// Package wire builds the function requests from what its process shares.
+package wire
+
+import (
+	"context"
+
+	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/functions/requests"
+	"github.com/aiaas/aiaas/shared/accesslog"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// Wire is the function's [function.Wire].
+func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
+	router, err := open.DB(ctx, env, function.Router, postgres.RoleRouter)
+	if err != nil {
+		return function.Function{}, err
+	}
+	analytics, err := open.DB(ctx, env, function.Analytics, postgres.RoleAnalytics)
+	if err != nil {
+		return function.Function{}, err
+	}
+	resolver, err := open.Resolver(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	lines := postgres.NewAccessLog(router)
+	q := &accesslog.Queries{Lines: lines, Usage: postgres.NewUsage(analytics)}
+	return function.Function{HTTP: requests.New(q, resolver, env.Log), Jobs: requests.Jobs(lines), Ready: router.Ping}, nil
+}
