@@ -123,10 +123,9 @@ const lineColumns = `org_id, request_id, at, last_at, count, api_key_id, project
 
 // ReadLines implements [accesslog.Lines].
 func (a *AccessLog) ReadLines(ctx context.Context, org string, f accesslog.Filter, before string, most int) (list []accesslog.Line, err error) {
+	query, args := requestQuery(`SELECT `+lineColumns+` FROM router.access_log`, filterColumns{at: "at", id: "request_id"}, f, org, before, most)
 	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		where, args := requestFilter(f, filterColumns{at: "at", id: "request_id"}, org, before)
-		rows, err := tx.Query(ctx, `SELECT `+lineColumns+` FROM router.access_log WHERE `+where+
-			fmt.Sprintf(` ORDER BY request_id DESC LIMIT %d`, most), args...)
+		rows, err := tx.Query(ctx, query, args...)
 		if err != nil {
 			return fmt.Errorf("query access log: %w", err)
 		}
@@ -175,10 +174,11 @@ func (a *AccessLog) Prune(ctx context.Context, keep time.Duration) (lines, claim
 // filterColumns are the names that two tables have for one thing.
 type filterColumns struct{ at, id string }
 
-// requestFilter is the condition of a filter; all values are parameters.
-func requestFilter(f accesslog.Filter, c filterColumns, org, before string) (where string, args []any) {
+// requestQuery completes a selection by a filter, newest first; all values are
+// parameters.
+func requestQuery(selection string, c filterColumns, f accesslog.Filter, org, before string, most int) (query string, args []any) {
 	args = []any{org}
-	where = `org_id = $1`
+	where := ` WHERE org_id = $1`
 	add := func(condition string, v any) {
 		args = append(args, v)
 		where += fmt.Sprintf(` AND %s $%d`, condition, len(args))
@@ -202,7 +202,7 @@ func requestFilter(f accesslog.Filter, c filterColumns, org, before string) (whe
 	if !f.End.IsZero() {
 		add(c.at+` <`, f.End)
 	}
-	return where, args
+	return selection + where + fmt.Sprintf(` ORDER BY %s DESC LIMIT %d`, c.id, most), args
 }
 
 const servedColumns = `org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id, endpoint, streamed, outcome, estimated,
@@ -213,30 +213,32 @@ var _ accesslog.Usage = (*Usage)(nil)
 
 // ReadServed implements [accesslog.Usage].
 func (u *Usage) ReadServed(ctx context.Context, org string, f accesslog.Filter, before string, most int) (list []usage.Event, err error) {
-	err = u.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		where, args := requestFilter(f, filterColumns{at: "admitted_at", id: "event_id"}, org, before)
-		rows, err := tx.Query(ctx, `SELECT `+servedColumns+` FROM analytics.usage_events WHERE `+where+
-			fmt.Sprintf(` ORDER BY event_id DESC LIMIT %d`, most), args...)
-		if err != nil {
-			return fmt.Errorf("query usage: %w", err)
-		}
-		list, err = pgx.CollectRows(rows, scanServed)
-		return err //nolint:wrapcheck // translated by InOrg
+	query, args := requestQuery(`SELECT `+servedColumns+` FROM analytics.usage_events`, filterColumns{at: "admitted_at", id: "event_id"}, f, org, before, most)
+	err = u.db.InOrg(ctx, org, func(tx pgx.Tx) (err error) {
+		list, err = served(ctx, tx, query, args)
+		return err
 	})
 	return list, err
+}
+
+func served(ctx context.Context, tx pgx.Tx, query string, args []any) ([]usage.Event, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("query usage: %w", err)
+	}
+	return pgx.CollectRows(rows, scanServed) //nolint:wrapcheck // translated by InOrg
 }
 
 // Served implements [accesslog.Usage].
 func (u *Usage) Served(ctx context.Context, org, requestID string) (s accesslog.Served, err error) {
 	err = u.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT `+servedColumns+` FROM analytics.usage_events WHERE org_id = $1 AND event_id = $2`, org, requestID)
+		list, err := served(ctx, tx, `SELECT `+servedColumns+` FROM analytics.usage_events WHERE org_id = $1 AND event_id = $2`, []any{org, requestID})
 		if err != nil {
-			return fmt.Errorf("query usage: %w", err)
+			return err
 		}
-		s.Event, err = pgx.CollectExactlyOneRow(rows, scanServed)
-		if err == nil || !errors.Is(err, pgx.ErrNoRows) {
-			s.Booked = err == nil
-			return err //nolint:wrapcheck // translated by InOrg
+		if len(list) > 0 {
+			s = accesslog.Served{Event: list[0], Booked: true}
+			return nil
 		}
 		var body []byte
 		err = tx.QueryRow(ctx, `SELECT body FROM analytics.inbox WHERE org_id = $1 AND event_id = $2`, org, requestID).Scan(&body)
