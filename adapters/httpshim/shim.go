@@ -3,31 +3,30 @@
 //
 // It knows functions by their Spec alone. The mux routes by what it matched, and
 // hands a request only to the function whose route that is.
+//
+// Jobs that belong to each process run in every one, the others in the process
+// that leads (see [Lead]): there each runs once when the lead is won, so that what
+// nobody did meanwhile is made up for, and then at its distance. A job never
+// overlaps with itself in one process, and ticks that it missed are not made up.
+//
+// Schedules are tickers, not gocron: all that a Spec says is a distance. gocron
+// would bring cron expressions that nothing uses, and its elector is asked before
+// a run and can't stop one when the lead is lost; the part that is hard would
+// still be ours.
 package httpshim
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
-)
-
-const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
-	jobTimeout        = 5 * time.Minute
 )
 
 // Server serves a catalogue.
@@ -37,13 +36,7 @@ type Server struct {
 	jobs    []job
 	methods []string // that some route has
 	active  sync.WaitGroup
-}
-
-type job struct {
-	function string
-	name     string
-	every    time.Duration
-	run      function.Job
+	ending  atomic.Bool // connections are to be closed after their answer
 }
 
 // New wires all functions of the catalogue and mounts their routes.
@@ -77,7 +70,7 @@ func (s *Server) mount(spec function.Spec, f function.Function) error {
 		if !ok {
 			return fmt.Errorf("function %s has no job %q", spec.Name, sched.Job)
 		}
-		s.jobs = append(s.jobs, job{function: spec.Name, name: sched.Job, every: sched.Every, run: run})
+		s.jobs = append(s.jobs, job{Schedule: sched, function: spec.Name, timeout: spec.JobTimeout(sched.Job), run: run})
 	}
 	if f.Ready != nil {
 		s.env.AddCheck(f.Ready)
@@ -89,6 +82,9 @@ func (s *Server) mount(spec function.Spec, f function.Function) error {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.active.Add(1)
 	defer s.active.Done()
+	if s.ending.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	s.mux.ServeHTTP(w, r)
 }
 
@@ -109,89 +105,4 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Allow", strings.Join(allow, ", "))
 	fault.Write(w, r, requestID, fault.New(fault.Method, "this address takes %s", strings.Join(allow, ", ")), true)
-}
-
-// Serve answers on the listener and runs the jobs until ctx ends. Then it drains:
-// not ready first, running requests finish within grace, what is left is cut, and
-// at last the jobs stop, so that what was recorded is booked.
-func (s *Server) Serve(ctx context.Context, ln net.Listener, grace time.Duration) error {
-	base := context.WithoutCancel(ctx)
-	jobs, stopJobs := context.WithCancel(base)
-	defer stopJobs()
-	var running sync.WaitGroup
-	for _, j := range s.jobs {
-		running.Go(func() { s.repeat(jobs, j) })
-	}
-	srv := &http.Server{
-		Handler: s, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog:    slog.NewLogLogger(s.env.Log.Handler(), slog.LevelDebug), // clients' broken connections
-		BaseContext: func(net.Listener) context.Context { return base },
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-	var err error
-	select {
-	case err = <-served:
-	case <-ctx.Done():
-		s.env.Drain()
-		err = shutdown(base, srv, grace)
-		s.active.Wait() // those whose connection was cut settle and record
-	}
-	stopJobs()
-	running.Wait()
-	s.last(base, grace)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
-}
-
-func shutdown(base context.Context, srv *http.Server, grace time.Duration) error {
-	ctx, cancel := context.WithTimeout(base, grace)
-	defer cancel()
-	err := srv.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		// Cut connections cancel their requests, which settle what was received.
-		return errors.Join(fmt.Errorf("requests were still running after %s", grace), srv.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("shut down: %w", err)
-	}
-	return nil
-}
-
-// last runs each job once more, so that nothing waits for the next start.
-func (s *Server) last(base context.Context, grace time.Duration) {
-	ctx, cancel := context.WithTimeout(base, grace)
-	defer cancel()
-	for _, j := range s.jobs {
-		s.runOnce(ctx, j)
-	}
-}
-
-// repeat runs a job again and again, never twice at once.
-func (s *Server) repeat(ctx context.Context, j job) {
-	tick := time.NewTicker(j.every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			s.runOnce(ctx, j)
-		}
-	}
-}
-
-func (s *Server) runOnce(ctx context.Context, j job) {
-	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
-	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			s.env.Log.ErrorContext(ctx, "job panicked", "function", j.function, "job", j.name, "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
-	if _, err := j.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		s.env.Log.ErrorContext(ctx, "job failed", "function", j.function, "job", j.name, "error", err)
-	}
 }

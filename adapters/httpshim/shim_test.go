@@ -138,7 +138,7 @@ type serving struct {
 	done chan error
 }
 
-func serve(t *testing.T, s *httpshim.Server, grace time.Duration) *serving {
+func serve(t *testing.T, s *httpshim.Server, o httpshim.Options) *serving {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -147,7 +147,7 @@ func serve(t *testing.T, s *httpshim.Server, grace time.Duration) *serving {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	r := &serving{url: "http://" + ln.Addr().String(), stop: cancel, done: make(chan error, 1)}
-	go func() { r.done <- s.Serve(ctx, ln, grace) }()
+	go func() { r.done <- s.Serve(ctx, ln, o) }()
 	return r
 }
 
@@ -188,9 +188,9 @@ func TestDraining(t *testing.T) {
 			note("request ended")
 			_, _ = io.WriteString(w, "whole")
 		}),
-		Jobs: map[string]function.Job{"book": func(context.Context) (function.Counts, error) { note("job"); return nil, nil }},
-	}, function.Spec{Routes: routes("GET /x"), Schedules: []function.Schedule{{Job: "book", Every: time.Hour}}}))
-	r := serve(t, s, time.Minute)
+		Jobs: map[string]function.Job{"book": func(context.Context) (function.Counts, error) { note("job"); return function.Counts{}, nil }},
+	}, function.Spec{Routes: routes("GET /x"), Schedules: []function.Schedule{{Job: "book", Every: time.Hour, EachProcess: true}}}))
+	r := serve(t, s, httpshim.Options{Grace: time.Minute})
 	answer := make(chan string, 1)
 	go func() {
 		body, err := get(t.Context(), r.url+"/x")
@@ -233,14 +233,17 @@ func TestWhatRunsPastTheGraceIsCutAndSettles(t *testing.T) {
 			time.Sleep(20 * time.Millisecond) // recording takes its time
 			settled.Store(true)
 		}),
-		Jobs: map[string]function.Job{"book": func(context.Context) (function.Counts, error) { jobAfter.Store(settled.Load()); return nil, nil }},
-	}, function.Spec{Routes: routes("GET /x"), Schedules: []function.Schedule{{Job: "book", Every: time.Hour}}}))
-	r := serve(t, s, 50*time.Millisecond)
+		Jobs: map[string]function.Job{"book": func(context.Context) (function.Counts, error) {
+			jobAfter.Store(settled.Load())
+			return function.Counts{}, nil
+		}},
+	}, function.Spec{Routes: routes("GET /x"), Schedules: []function.Schedule{{Job: "book", Every: time.Hour, EachProcess: true}}}))
+	r := serve(t, s, httpshim.Options{Grace: 50 * time.Millisecond})
 	go func() { _, _ = get(t.Context(), r.url+"/x") }()
 	<-entered
 	r.stop()
-	if err := <-r.done; err == nil {
-		t.Error("nobody is told that requests were cut")
+	if err := <-r.done; !errors.Is(err, httpshim.ErrCut) {
+		t.Errorf("%v; want to be told that requests were cut", err)
 	}
 	if !settled.Load() || !jobAfter.Load() {
 		t.Errorf("settled: %t, the last job saw it: %t", settled.Load(), jobAfter.Load())
@@ -261,7 +264,7 @@ func TestAJobNeverRunsTwiceAtOnceAndSurvivesItsPanics(t *testing.T) {
 			defer running.Add(-1)
 			time.Sleep(5 * time.Millisecond) // five of its intervals
 			slow.Add(1)
-			return nil, nil
+			return function.Counts{}, nil
 		},
 		"panics": func(context.Context) (function.Counts, error) {
 			if panics.Add(1) == 3 {
@@ -273,7 +276,7 @@ func TestAJobNeverRunsTwiceAtOnceAndSurvivesItsPanics(t *testing.T) {
 	}}, function.Spec{Schedules: []function.Schedule{
 		{Job: "slow", Every: time.Millisecond}, {Job: "panics", Every: time.Millisecond}, {Job: "fails", Every: time.Millisecond},
 	}}))
-	r := serve(t, s, time.Minute)
+	r := serve(t, s, httpshim.Options{Grace: time.Minute})
 	<-enough
 	for slow.Load() < 3 || fails.Load() < 3 {
 		time.Sleep(time.Millisecond)
@@ -307,7 +310,7 @@ func TestAJobIsToldToStop(t *testing.T) {
 			return nil, ctx.Err()
 		},
 	}}, function.Spec{Schedules: []function.Schedule{{Job: "waits", Every: time.Millisecond}}}))
-	r := serve(t, s, time.Minute)
+	r := serve(t, s, httpshim.Options{Grace: time.Minute})
 	<-started
 	r.stop()
 	if err := <-r.done; err != nil {
@@ -322,7 +325,7 @@ func TestAListenerThatFailsEndsTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	if err := s.Serve(t.Context(), ln, time.Second); err == nil {
+	if err := s.Serve(t.Context(), ln, httpshim.Options{Grace: time.Second}); err == nil {
 		t.Error("no error")
 	}
 }

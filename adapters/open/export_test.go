@@ -1,14 +1,12 @@
 package open
 
 import (
-	"time"
-
 	"github.com/aiaas/aiaas/adapters/memory"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/shared/admission"
 )
 
 // NewReconciler makes a reconciler, for its test.
-func NewReconciler(inbox *postgres.Inbox, limiter *memory.Limiter, now func() time.Time) admission.Granter {
-	return &reconciler{inbox: inbox, limiter: limiter, now: now}
+func NewReconciler(inbox *postgres.Inbox, limiter *memory.Limiter) admission.Granter {
+	return &reconciler{inbox: inbox, limiter: limiter}
 }

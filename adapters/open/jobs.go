@@ -20,18 +20,18 @@ func Jobs(ctx context.Context, e *function.Env, spec function.Spec, jobs map[str
 	return r.Wrap(spec, jobs), nil
 }
 
-// JobRunner runs and records the jobs of the process. It opens the database when
-// the first of them has run.
+// JobRunner runs and records the jobs of the process.
 func JobRunner(ctx context.Context, e *function.Env) (*job.Runner, error) {
+	store, err := jobStore(ctx, e)
+	if err != nil {
+		return nil, err
+	}
 	return function.Shared(ctx, e, "jobs", func(context.Context) (*job.Runner, function.Closer, error) {
 		name, err := instance(e)
 		if err != nil {
 			return nil, nil, err
 		}
-		r := job.NewRunner(job.RunnerConfig{
-			Recorder: func(ctx context.Context) (job.Recorder, error) { return jobStore(ctx, e) },
-			Now:      e.Now, Log: e.Log, Instance: name, Background: e.Background,
-		})
+		r := job.NewRunner(job.RunnerConfig{Recorder: store, Now: e.Now, Log: e.Log, Instance: name, Background: e.Background})
 		e.AddWork(r.Finish)
 		return r, r.Close, nil
 	})
@@ -43,10 +43,14 @@ func JobService(ctx context.Context, e *function.Env) (*job.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	history := func(ctx context.Context) (job.History, error) { return jobStore(ctx, e) }
-	return &job.Service{History: history, Runner: r, Now: e.Now}, nil
+	store, err := jobStore(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return &job.Service{History: store, Runner: r, Now: e.Now}, nil
 }
 
+// jobStore is opened before the runner, and so closed after it.
 func jobStore(ctx context.Context, e *function.Env) (*postgres.Jobs, error) {
 	db, err := DB(ctx, e, function.Accounts, postgres.RoleAccounts)
 	if err != nil {

@@ -236,7 +236,7 @@ func Admission(ctx context.Context, e *function.Env) (*admission.Service, error)
 		return nil, err
 	}
 	return function.Shared(ctx, e, "admission", func(context.Context) (*admission.Service, function.Closer, error) {
-		return admission.NewService(limiter, &reconciler{inbox: g.inbox, limiter: limiter, now: e.Now}), nil, nil
+		return admission.NewService(limiter, &reconciler{inbox: g.inbox, limiter: limiter}), nil, nil
 	})
 }
 

@@ -2,7 +2,6 @@ package open
 
 import (
 	"context"
-	"time"
 
 	"github.com/aiaas/aiaas/adapters/memory"
 	"github.com/aiaas/aiaas/adapters/postgres"
@@ -16,28 +15,22 @@ import (
 type reconciler struct {
 	inbox   *postgres.Inbox
 	limiter *memory.Limiter
-	now     func() time.Time
 }
 
 var _ admission.Granter = (*reconciler)(nil)
 
-// Grant implements [admission.Granter]. The order matters: what is seen as booked
-// is in the sum that is granted after, and the limiter takes over that sum before
-// it lets go of the holds, so that at no moment the same money looks free.
+// Grant implements [admission.Granter]. The limiter takes over the sums of the
+// granted windows in one step with letting go of the holds that they settle, so
+// that at no moment the same money looks free, or taken twice: a request is not
+// refused because of what is just being booked.
 func (r *reconciler) Grant(ctx context.Context, org string, lacks []admission.Lack) ([]admission.Grant, error) {
-	var booked []string
-	if finals := r.limiter.Finals(org); len(finals) > 0 {
-		var err error
-		if booked, err = r.inbox.Booked(ctx, org, finals); err != nil {
-			return nil, err
-		}
-	}
-	grants, err := r.inbox.Grant(ctx, org, lacks)
+	grants, booked, err := r.inbox.GrantAfter(ctx, org, lacks, func() []string { return r.limiter.Finals(org) })
 	if err != nil {
 		return nil, err
 	}
-	if err := r.limiter.Credit(ctx, org, r.now(), grants); err != nil {
-		return nil, err
+	sums := make([]admission.Spent, len(grants))
+	for i, g := range grants {
+		sums[i] = admission.Spent{Budget: g.Budget, Start: g.Start, Spent: g.Spent, Seq: g.Seq}
 	}
-	return grants, r.limiter.Commit(ctx, admission.Committed{Org: org, IDs: booked})
+	return grants, r.limiter.Commit(ctx, admission.Committed{Org: org, IDs: booked, Windows: sums})
 }

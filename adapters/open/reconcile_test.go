@@ -37,7 +37,7 @@ func TestBookingsOfAnotherProcessMakeNoHoldCountTwice(t *testing.T) {
 	ledger := postgres.NewLedger(metering)
 	limiter := memory.NewLimiter()
 	at := time.Date(2026, 10, 12, 12, 0, 0, 0, time.UTC)
-	service := admission.NewService(limiter, open.NewReconciler(postgres.NewInbox(gateway, nil), limiter, func() time.Time { return at }))
+	service := admission.NewService(limiter, open.NewReconciler(postgres.NewInbox(gateway, nil), limiter))
 	start, end := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
 	served := 0

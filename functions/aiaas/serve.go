@@ -19,6 +19,7 @@ import (
 	"github.com/aiaas/aiaas/adapters/postgres/embedded"
 	"github.com/aiaas/aiaas/adapters/postgres/migrations"
 	"github.com/aiaas/aiaas/functions"
+	"github.com/aiaas/aiaas/functions/aiaas/client"
 	"github.com/aiaas/aiaas/shared/function"
 )
 
@@ -36,7 +37,7 @@ func serveCommand() *cobra.Command {
 		Short: "Run all functions in one process",
 		Long: "serve runs the whole platform. Without DATABASE_URL it starts a PostgreSQL of its own in the data folder.\n" +
 			"The first start creates an organization, its keys and the demo model.",
-		Args: noArgs,
+		Args: client.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := &process{out: cmd.OutOrStdout(), log: slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)), getenv: os.Getenv}
 			return p.serve(cmd.Context())
@@ -48,7 +49,7 @@ func migrateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database schemas up to date",
-		Args:  noArgs,
+		Args:  client.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := &process{out: cmd.OutOrStdout(), log: slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)), getenv: os.Getenv}
 			env := p.env(func(error) {})
@@ -70,7 +71,7 @@ type process struct {
 
 func (p *process) env(fatal func(error)) *function.Env {
 	return &function.Env{
-		Now: func() time.Time { return time.Now().UTC() }, Log: p.log, Getenv: p.getenv, Fatal: fatal, LocalDisk: true,
+		Now: func() time.Time { return time.Now().UTC() }, Log: p.log, Getenv: p.getenv, Fatal: fatal, LocalDisk: true, Background: true,
 	}
 }
 
@@ -78,6 +79,8 @@ func (p *process) say(format string, args ...any) { _, _ = fmt.Fprintf(p.out, fo
 
 // serve runs until ctx ends or the process must not go on.
 func (p *process) serve(ctx context.Context) (err error) {
+	ctx, again, stopListening := untilSignal(ctx)
+	defer stopListening()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	if p.getenv("GOGC") == "" {
@@ -88,10 +91,7 @@ func (p *process) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.DataDir, 0o755); err != nil { //nolint:gosec // the database's own user must pass through
-		return fmt.Errorf("make data folder: %w", err)
-	}
-	lock, err := embedded.Lock(s.DataDir)
+	lock, err := claim(s.DataDir)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,15 @@ func (p *process) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	return p.run(ctx, env, s, ln)
+	return p.run(ctx, env, s, ln, again)
+}
+
+// claim makes the data folder and takes it for this process.
+func claim(dir string) (*embedded.DirLock, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the database's own user must pass through
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	return embedded.Lock(dir)
 }
 
 // database starts the embedded database where no other is set.
@@ -169,32 +177,50 @@ func (p *process) migrate(ctx context.Context, s open.Settings) error {
 	return nil
 }
 
-func (p *process) run(ctx context.Context, env *function.Env, s open.Settings, ln net.Listener) (err error) {
+func (p *process) run(ctx context.Context, env *function.Env, s open.Settings, ln net.Listener, again <-chan struct{}) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
 		err = errors.Join(err, env.Close(ctx))
 	}()
-	if err := p.migrate(ctx, s); err != nil {
-		return err
-	}
-	setup := &setup{process: p, env: env, settings: s, baseURL: "http://" + reachable(ln.Addr())}
-	if err := setup.run(ctx); err != nil {
+	setup, err := p.prepare(ctx, env, s, "http://"+reachable(ln.Addr()))
+	if err != nil {
 		return err
 	}
 	server, err := httpshim.New(ctx, env, functions.Catalogue())
 	if err != nil {
 		return err
 	}
+	leader, err := open.Leader(ctx, env)
+	if err != nil {
+		return err
+	}
 	setup.welcome()
-	err = server.Serve(ctx, ln, s.Grace)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+	err = server.Serve(ctx, ln, httpshim.Options{
+		Lead: leader.Lead, Grace: s.Grace, Hurry: again,
+		Pause: func() time.Duration {
+			if errors.Is(context.Cause(ctx), errTerminated) {
+				return s.DrainDelay
+			}
+			return 0 // a person waits, or the process must not go on
+		},
+	})
+	if cause := context.Cause(ctx); !errors.Is(cause, errTerminated) && !errors.Is(cause, errInterrupted) {
 		err = errors.Join(err, cause)
 	}
 	if err == nil {
 		p.say("Stopped. The data is in %s.", absolute(s.DataDir))
 	}
 	return err
+}
+
+// prepare brings the database to the point where a request can be served.
+func (p *process) prepare(ctx context.Context, env *function.Env, s open.Settings, baseURL string) (*setup, error) {
+	if err := p.migrate(ctx, s); err != nil {
+		return nil, err
+	}
+	setup := &setup{process: p, env: env, settings: s, baseURL: baseURL}
+	return setup, setup.run(ctx)
 }
 
 // reachable is an address that a client on this machine can use.

@@ -25,7 +25,8 @@ func Spec() function.Spec {
 		Name: "metering", Service: function.Analytics, Summary: "Books usage into the ledger",
 		Queues: []function.Queue{{Name: "usage", Batch: 10}},
 		Schedules: []function.Schedule{
-			{Job: JobDrain, Every: 250 * time.Millisecond},
+			// What was booked goes to the limiter in the process's own memory.
+			{Job: JobDrain, Every: 250 * time.Millisecond, EachProcess: true},
 			{Job: JobFold, Every: 5 * time.Second},
 			{Job: JobPartitions, Every: 12 * time.Hour},
 		},

@@ -1,6 +1,6 @@
 // Package operations is the function for those who run the platform and those who
 // look around in it: health, readiness, the OpenAPI document and the reference
-// page made from it.
+// page made from it, and what the platform's jobs do.
 package operations
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/job"
 	"github.com/aiaas/aiaas/shared/rest"
 )
 
@@ -29,9 +30,10 @@ var openAPI []byte
 func Spec() function.Spec {
 	const tag = "Operations"
 	return function.Spec{
-		Name: "operations", Service: function.Accounts, Summary: "Health, readiness and the reference of the API",
-		MemoryMiB: 256, Timeout: 10 * time.Second,
-		Routes: []function.Route{
+		Name: "operations", Service: function.Accounts, Summary: "Health, readiness, the reference of the API, and jobs",
+		MemoryMiB: 256, Timeout: time.Minute,
+		Schedules: []function.Schedule{{Job: JobPrune, Every: 24 * time.Hour}},
+		Routes: append([]function.Route{
 			{Method: http.MethodGet, Path: "/healthz", OperationID: "getHealth", Tag: tag, Summary: "Tell whether the process is alive"},
 			{
 				Method: http.MethodGet, Path: "/readyz", OperationID: "getReadiness", Tag: tag, Summary: "Tell whether requests can be served",
@@ -39,7 +41,7 @@ func Spec() function.Spec {
 			},
 			{Method: http.MethodGet, Path: "/openapi.json", OperationID: "getOpenAPI", Tag: tag, Summary: "Get this document"},
 			{Method: http.MethodGet, Path: "/docs", OperationID: "getReference", Tag: tag, Summary: "Read the reference"},
-		},
+		}, jobRoutes()...),
 	}
 }
 
@@ -48,15 +50,20 @@ type Ready func(ctx context.Context) error
 
 // New makes the function's HTTP handler. The reference page is rendered when it is
 // first asked for: a process that starts to answer a probe has no time for it.
-func New(ready Ready, log *slog.Logger) *rest.API {
-	api := rest.New(Spec(), nil, log)
+func New(ready Ready, jobs *job.Service, auth rest.Authenticator, log *slog.Logger) *rest.API {
+	api := rest.New(Spec(), auth, log)
 	page := sync.OnceValues(func() ([]byte, error) { return renderReference(openAPI) })
 	register(api, &handlers{ready: ready, page: page, log: log})
+	registerJobs(api, &jobHandlers{svc: jobs})
 	return api
 }
 
 // Describe adds the function's routes to the OpenAPI document.
-func Describe(doc *rest.Document) { register(doc.API(Spec()), &handlers{}) }
+func Describe(doc *rest.Document) {
+	api := doc.API(Spec())
+	register(api, &handlers{})
+	registerJobs(api, &jobHandlers{})
+}
 
 func register(api *rest.API, h *handlers) {
 	rest.Handle(api, "getHealth", h.health, rest.ResponseExample(Health{Status: "ok"}))

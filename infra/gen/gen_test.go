@@ -87,7 +87,7 @@ func TestTheDocumentHasTheRoutesOfTheCatalogueAndNoOther(t *testing.T) {
 
 func TestEveryRouteOfASpecIsAnsweredByItsFunction(t *testing.T) {
 	t.Parallel()
-	ops := operations.New(nil, slog.New(slog.DiscardHandler))
+	ops := operations.New(nil, nil, nil, slog.New(slog.DiscardHandler))
 	log := slog.New(slog.DiscardHandler)
 	for _, f := range []struct {
 		spec function.Spec

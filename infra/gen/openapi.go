@@ -30,6 +30,7 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 		rest.Tag{Name: "API keys", Description: "Hand out and revoke keys."},
 		rest.Tag{Name: "Budgets", Description: "Limit what is spent, by organisation, project, key or model."},
 		rest.Tag{Name: "Catalogue", Description: "Models, backends and prices. For the platform's administrators."},
+		rest.Tag{Name: "Jobs", Description: "What runs by schedule, what it did, and starting it by hand. For the platform's administrators."},
 		rest.Tag{Name: "Operations", Description: "Health and this reference. Public."},
 	)
 	for _, s := range specs {

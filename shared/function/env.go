@@ -24,6 +24,9 @@ type Env struct {
 	// LocalDisk says that the disk outlives the host's processes: what is written to
 	// it can be relied on. It is false where a host may vanish with its disk.
 	LocalDisk bool
+	// Background says that work may go on after the answer that announced it. It is
+	// false where a host may freeze the process between two calls.
+	Background bool
 	// Fatal is called when the process must not go on (another process has taken
 	// over its database). The host drains and exits; it may be called repeatedly.
 	Fatal func(err error)
@@ -34,6 +37,7 @@ type Env struct {
 	closed   bool
 	draining bool
 	checks   []func(context.Context) error
+	work     []Closer
 }
 
 // ErrDraining is why a process that is shutting down is not ready.
@@ -68,6 +72,29 @@ func (e *Env) Check(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// AddWork adds work that goes on beside the calls: finish waits for it until the
+// context ends, stops what is left, and lets nothing new begin.
+func (e *Env) AddWork(finish Closer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.work = append(e.work, finish)
+}
+
+// Finish waits for the work that goes on beside the calls. Hosts call it when they
+// end, within their grace and before [Env.Close].
+func (e *Env) Finish(ctx context.Context) error {
+	e.mu.Lock()
+	work := slices.Clone(e.work)
+	e.mu.Unlock()
+	errs := make([]error, len(work))
+	var group sync.WaitGroup
+	for i, finish := range work {
+		group.Go(func() { errs[i] = finish(ctx) })
+	}
+	group.Wait()
+	return errors.Join(errs...)
 }
 
 type shared struct {

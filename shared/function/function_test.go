@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aiaas/aiaas/shared/function"
 )
@@ -169,5 +170,39 @@ func TestRoute(t *testing.T) {
 	}
 	if created := (function.Route{Status: 201}); created.SuccessStatus() != 201 {
 		t.Errorf("status %d", created.SuccessStatus())
+	}
+}
+
+func TestHowLongAJobMayTake(t *testing.T) {
+	spec := func(timeout, every time.Duration) function.Spec {
+		return function.Spec{Timeout: timeout, Schedules: []function.Schedule{{Job: "a", Every: every}}}
+	}
+	for name, c := range map[string]struct {
+		spec function.Spec
+		want time.Duration
+	}{
+		"frequent: the Spec's":          {spec(20*time.Second, time.Second), 20 * time.Second},
+		"frequent, and nothing is said": {spec(0, time.Second), 5 * time.Minute},
+		"daily: at least five minutes":  {spec(20*time.Second, 24*time.Hour), 5 * time.Minute},
+		"daily, and larger":             {spec(15*time.Minute, 24*time.Hour), 15 * time.Minute},
+		"by hand only":                  {function.Spec{Timeout: time.Second}, 5 * time.Minute},
+	} {
+		if got := c.spec.JobTimeout("a"); got != c.want {
+			t.Errorf("%s: %s; want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestFinishWaitsForAllWork(t *testing.T) {
+	env := &function.Env{}
+	stuck := errors.New("stuck")
+	both := make(chan struct{})
+	env.AddWork(func(context.Context) error { <-both; return nil })
+	env.AddWork(func(context.Context) error { close(both); return stuck }) // each waits beside the others
+	if err := env.Finish(t.Context()); !errors.Is(err, stuck) {
+		t.Errorf("%v; want what the work says", err)
+	}
+	if err := (&function.Env{}).Finish(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

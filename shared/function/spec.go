@@ -70,10 +70,34 @@ type Queue struct {
 	Batch int    // most messages handed over at once
 }
 
-// Schedule is a trigger by time.
+// Schedule is a trigger by time. A job runs in one process of the deployment, the
+// one that leads, unless it says otherwise.
 type Schedule struct {
 	Job   string        // which of the function's jobs runs
 	Every time.Duration // distance between two starts
+	// EachProcess runs the job in every process of a host that has several: it
+	// serves what that process has in its own memory.
+	EachProcess bool
+}
+
+// Frequent is the distance between two starts under which a job is frequent: its
+// runs are summed up, and one that hangs must soon make room for the next.
+const Frequent = time.Minute
+
+// leastJobTime is what any job has that is not frequent, whatever one request of
+// its function may take.
+const leastJobTime = 5 * time.Minute
+
+// JobTimeout is how long one run of a job may take on hosts that set no limit of
+// their own: the Spec's Timeout, and at least five minutes unless the job is
+// frequent.
+func (s Spec) JobTimeout(job string) time.Duration {
+	for _, sched := range s.Schedules {
+		if sched.Job == job && sched.Every < Frequent && s.Timeout > 0 {
+			return s.Timeout
+		}
+	}
+	return max(s.Timeout, leastJobTime)
 }
 
 // Message is one queue message. Body must not be kept after the handler returns.

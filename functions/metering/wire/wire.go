@@ -19,5 +19,7 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	return metering.New(consumer, ledger, env.Now), nil
+	f := metering.New(consumer, ledger, env.Now)
+	f.Jobs, err = open.Jobs(ctx, env, metering.Spec(), f.Jobs)
+	return f, err
 }

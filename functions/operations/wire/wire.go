@@ -15,6 +15,18 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
+	resolver, err := open.Resolver(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	svc, err := open.JobService(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	jobs, err := open.Jobs(ctx, env, operations.Spec(), operations.Jobs(svc))
+	if err != nil {
+		return function.Function{}, err
+	}
 	// No Ready of its own: it tells the readiness of the whole process.
-	return function.Function{HTTP: operations.New(ready, env.Log)}, nil
+	return function.Function{HTTP: operations.New(ready, svc, resolver, env.Log), Jobs: jobs}, nil
 }

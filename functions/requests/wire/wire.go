@@ -27,5 +27,9 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	}
 	lines := postgres.NewAccessLog(router)
 	q := &accesslog.Queries{Lines: lines, Usage: postgres.NewUsage(analytics)}
-	return function.Function{HTTP: requests.New(q, resolver, env.Log), Jobs: requests.Jobs(lines), Ready: router.Ping}, nil
+	jobs, err := open.Jobs(ctx, env, requests.Spec(), requests.Jobs(lines))
+	if err != nil {
+		return function.Function{}, err
+	}
+	return function.Function{HTTP: requests.New(q, resolver, env.Log), Jobs: jobs, Ready: router.Ping}, nil
 }

@@ -66,7 +66,7 @@ const (
 )
 
 // routes has calls for every route, by operation. {spare} stands for the id of a
-// key that may be revoked.
+// key that may be revoked, {backend} for that of a backend, {budget} of a budget.
 func routes() map[string]calls {
 	chat := func(path string) calls {
 		return calls{
@@ -109,6 +109,26 @@ func routes() map[string]calls {
 			good{operator, "/v1/price-books/default/prices?model=model", "", `"model":"model"`},
 			[]bad{{caller, "/v1/price-books/default/prices?model=model", "", 403, "forbidden"}},
 		},
+		"listPriceBooks": {
+			good{operator, "/v1/price-books", "", `"id":"default"`},
+			[]bad{{admin, "/v1/price-books", "", 403, "forbidden"}},
+		},
+		"listPlatformModels": {
+			good{operator, "/v1/platform/models", "", `"id":"spare/model"`},
+			[]bad{{caller, "/v1/platform/models", "", 403, "forbidden"}},
+		},
+		"getPlatformModel": {
+			good{operator, "/v1/platform/models/spare%2Fmodel", "", `"id":"spare/model"`},
+			[]bad{{operator, "/v1/platform/models/ghost", "", 404, "not_found"}},
+		},
+		"updateModel": {
+			good{operator, "/v1/models/spare%2Fmodel", `{"disabled":true}`, `"disabled":true`},
+			[]bad{{operator, "/v1/models/ghost", `{"disabled":true}`, 404, "not_found"}},
+		},
+		"updateBackend": {
+			good{operator, "/v1/backends/{backend}", `{"weight":7}`, `"weight":7`},
+			[]bad{{operator, "/v1/backends/{backend}", `{"weight":7}`, 404, "not_found"}},
+		},
 		"createApiKey": {
 			good{admin, "/v1/api-keys", newKey, `"key":"aiaas_live_`},
 			[]bad{
@@ -133,9 +153,53 @@ func routes() map[string]calls {
 			good{admin, "/v1/budgets", "", `"data":[`},
 			[]bad{{caller, "/v1/budgets", "", 403, "forbidden"}},
 		},
+		"getBudget": {
+			good{admin, "/v1/budgets/{budget}", "", `"remaining":"5.00"`},
+			[]bad{{admin, "/v1/budgets/bud_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", "", 404, "not_found"}},
+		},
+		"changeBudget": {
+			good{admin, "/v1/budgets/{budget}", `{"amount":"7"}`, `"amount":"7.00"`},
+			[]bad{
+				{caller, "/v1/budgets/bud_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", `{"amount":"7"}`, 403, "forbidden"},
+				{admin, "/v1/budgets/bud_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", `{"amount":"7"}`, 404, "not_found"},
+			},
+		},
+		"deleteBudget": {
+			good{admin, "/v1/budgets/{budget}", "", ""},
+			[]bad{{admin, "/v1/budgets/bud_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", "", 404, "not_found"}},
+		},
+		"listBudgetAlerts": {
+			good{admin, "/v1/budgets/{budget}/alerts", "", `"data":[`},
+			[]bad{{admin, "/v1/budgets/bud_0199c0b2f3a47c1e8d6a5b4c3d2e1f00/alerts", "", 404, "not_found"}},
+		},
 		"getUsage": {
 			good{caller, "/v1/usage?group_by=model", "", `"totals":`},
 			[]bad{{caller, "/v1/usage?bucket=eon", "", 422, "unprocessable"}},
+		},
+		"listJobs": {
+			good{operator, "/v1/jobs", "", `"id":"operations.prune"`},
+			[]bad{{admin, "/v1/jobs", "", 403, "forbidden"}},
+		},
+		"getJob": {
+			good{operator, "/v1/jobs/operations.prune", "", `"runs_in":"leader"`},
+			[]bad{{operator, "/v1/jobs/operations.ghost", "", 404, "not_found"}},
+		},
+		"startJob": { // where no work goes on after the answer, the run has ended
+			good{operator, "/v1/jobs/operations.prune/runs", `{}`, `"status":"succeeded"`},
+			[]bad{
+				{admin, "/v1/jobs/operations.prune/runs", `{}`, 403, "forbidden"},
+				{operator, "/v1/jobs/operations.prune/runs", `{"trigger":"schedule"}`, 422, "unprocessable"},
+				{operator, "/v1/jobs/metering.drain/runs", `{}`, 409, "conflict"}, // it is in another process
+				{operator, "/v1/jobs/metering.ghost/runs", `{}`, 404, "not_found"},
+			},
+		},
+		"listJobRuns": {
+			good{operator, "/v1/jobs/operations.prune/runs", "", `"data":[`},
+			[]bad{{operator, "/v1/jobs/operations.prune/runs?cursor=x", "", 400, "invalid_request"}},
+		},
+		"getJobRun": {
+			good{operator, "/v1/job-runs/{run}", "", `"job":"operations.prune"`},
+			[]bad{{operator, "/v1/job-runs/run_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", "", 404, "not_found"}},
 		},
 		"getHealth":    {good{nobody, "/healthz", "", `"ok"`}, nil},
 		"getReadiness": {good{nobody, "/readyz", "", `"ok"`}, nil},
@@ -180,11 +244,25 @@ func TestRoutes(t *testing.T) {
 	if err := json.Unmarshal(p.do("POST", "/v1/api-keys", p.key(admin), newKey).body, &spare); err != nil {
 		t.Fatal(err)
 	}
+	var place struct{ ID string }
+	if err := json.Unmarshal(p.do("POST", "/v1/models/spare/backends", p.key(operator), backend).body, &place); err != nil {
+		t.Fatal(err)
+	}
+	var limit struct{ ID string }
+	if err := json.Unmarshal(p.do("POST", "/v1/budgets", p.key(admin), cap1).body, &limit); err != nil {
+		t.Fatal(err)
+	}
+	var started struct{ ID string }
+	if err := json.Unmarshal(p.do("POST", "/v1/jobs/operations.prune/runs", p.key(operator), `{}`).body, &started); err != nil {
+		t.Fatal(err)
+	}
+	p.job("metering", "drain") // so that its state is known
+	ids := strings.NewReplacer("{run}", started.ID, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID)
 	known := routes()
 	eachRoute(t, func(_ function.Spec, r function.Route) {
 		c := known[r.OperationID]
 		t.Run(r.OperationID, func(t *testing.T) {
-			target := strings.ReplaceAll(c.good.target, "{spare}", spare.ID)
+			target := ids.Replace(c.good.target)
 			got := p.do(r.Method, target, p.key(c.good.as), c.good.body)
 			if got.status != r.SuccessStatus() || got.err != nil || !strings.Contains(string(got.body), c.good.has) {
 				t.Errorf("status %d, %v: %.300s; want %d with %s", got.status, got.err, got.body, r.SuccessStatus(), c.good.has)
@@ -214,7 +292,7 @@ func TestEveryRouteRefusesWhatIsNoRequest(t *testing.T) {
 			{"a path that can't be read", func(e *events.APIGatewayProxyRequest) { e.Path = "/%zz" }, 400, "invalid_request"},
 			{"a body that is not base64", func(e *events.APIGatewayProxyRequest) { e.Body, e.IsBase64Encoded = "!", true }, 400, "invalid_request"},
 			{"a path of no route", func(e *events.APIGatewayProxyRequest) { e.Path = "/nothing/here" }, 404, "not_found"},
-			{"another method", func(e *events.APIGatewayProxyRequest) { e.HTTPMethod = "PATCH" }, 405, "method_not_allowed"},
+			{"another method", func(e *events.APIGatewayProxyRequest) { e.HTTPMethod = "TRACE" }, 405, "method_not_allowed"},
 		} {
 			t.Run(r.OperationID+"/"+c.name, func(t *testing.T) {
 				ev := events.APIGatewayProxyRequest{HTTPMethod: r.Method, Resource: r.Path, Path: strings.NewReplacer("{id}", "x", "{id...}", "x").Replace(r.Path)}

@@ -123,6 +123,14 @@ func scheduled() map[string]effect {
 			`SELECT (SELECT count(*) FROM analytics.usage_deltas) || ' deltas, ' || (SELECT count(*) FROM analytics.usage_minutes) || ' minutes'`,
 			"1 deltas, 0 minutes", "0 deltas, 1 minutes",
 		},
+		"operations/prune": {
+			func(p *platform) {
+				postgrestest.Exec(p.t, p.database, `INSERT INTO accounts.job_runs (run_id, function, job, trigger, started_at, finished_at, status, instance, lease_until)
+					SELECT 'run_' || d, 'metering', 'fold', 'schedule', now() - make_interval(days => d), now(), 'succeeded', 'x', now() FROM generate_series(88, 93) d`)
+			},
+			`SELECT string_agg(run_id, ' ' ORDER BY run_id) FROM accounts.job_runs WHERE function = 'metering'`,
+			"run_88 run_89 run_90 run_91 run_92 run_93", "run_88 run_89",
+		},
 		"metering/partitions": {
 			func(p *platform) {
 				postgrestest.Exec(p.t, p.database, `DO $$ BEGIN EXECUTE 'DROP TABLE ' || `+nextMonth+`; END $$`)
