@@ -22,6 +22,11 @@ type Catalogue struct{ db *DB }
 // NewCatalogue makes the store of the catalogue.
 func NewCatalogue(db *DB) *Catalogue { return &Catalogue{db: db} }
 
+const (
+	selectModels   = `SELECT model_id, owned_by, max_output_tokens, created_at, disabled_at FROM router.models`
+	backendColumns = `backend_id, model_id, protocol, base_url, upstream_model, credential, weight, created_at, disabled_at`
+)
+
 const selectPrices = `
 	SELECT p.price_id, p.book_id, p.model_id, b.currency, p.effective_from, p.created_at, p.input_pico, p.cached_pico, p.output_pico
 	  FROM router.prices p JOIN router.price_books b ON b.book_id = p.book_id`
@@ -33,7 +38,7 @@ func (c *Catalogue) ReadCatalogue(ctx context.Context) (*model.Snapshot, error) 
 	var batch pgx.Batch
 	var list []*model.Model
 	byID := map[string]*model.Model{}
-	batch.Queue(`SELECT model_id, owned_by, max_output_tokens, created_at FROM router.models WHERE disabled_at IS NULL`).
+	batch.Queue(selectModels + ` WHERE disabled_at IS NULL`).
 		Query(func(rows pgx.Rows) (err error) {
 			list, err = pgx.CollectRows(rows, scanModel)
 			for _, m := range list {
@@ -41,8 +46,7 @@ func (c *Catalogue) ReadCatalogue(ctx context.Context) (*model.Snapshot, error) 
 			}
 			return err //nolint:wrapcheck // wrapped where the batch is closed
 		})
-	batch.Queue(`SELECT backend_id, model_id, protocol, base_url, upstream_model, credential, weight, created_at
-		  FROM router.backends WHERE disabled_at IS NULL ORDER BY backend_id`).
+	batch.Queue(`SELECT ` + backendColumns + ` FROM router.backends WHERE disabled_at IS NULL ORDER BY backend_id`).
 		Query(func(rows pgx.Rows) error {
 			return each(rows, scanBackend, func(b model.Backend) {
 				if m, ok := byID[b.ModelID]; ok {
@@ -75,21 +79,23 @@ func each[T any](rows pgx.Rows, scan pgx.RowToFunc[T], f func(T)) error {
 
 func scanModel(row pgx.CollectableRow) (*model.Model, error) {
 	m := model.Model{Prices: map[string][]pricing.Price{}}
-	if err := row.Scan(&m.ID, &m.OwnedBy, &m.MaxOutputTokens, &m.CreatedAt); err != nil {
+	var disabled *time.Time
+	if err := row.Scan(&m.ID, &m.OwnedBy, &m.MaxOutputTokens, &m.CreatedAt, &disabled); err != nil {
 		return nil, fmt.Errorf("scan model: %w", err)
 	}
-	m.CreatedAt = m.CreatedAt.UTC()
+	m.CreatedAt, m.DisabledAt = m.CreatedAt.UTC(), utcOrZero(disabled)
 	return &m, nil
 }
 
 func scanBackend(row pgx.CollectableRow) (model.Backend, error) {
 	var b model.Backend
 	var credential string // not its own type: that one prints as what it is, not as its value
-	err := row.Scan(&b.ID, &b.ModelID, &b.Protocol, &b.BaseURL, &b.UpstreamModel, &credential, &b.Weight, &b.CreatedAt)
+	var disabled *time.Time
+	err := row.Scan(&b.ID, &b.ModelID, &b.Protocol, &b.BaseURL, &b.UpstreamModel, &credential, &b.Weight, &b.CreatedAt, &disabled)
 	if err != nil {
 		return model.Backend{}, fmt.Errorf("scan backend: %w", err)
 	}
-	b.Credential, b.CreatedAt = model.Credential(credential), b.CreatedAt.UTC()
+	b.Credential, b.CreatedAt, b.DisabledAt = model.Credential(credential), b.CreatedAt.UTC(), utcOrZero(disabled)
 	return b, nil
 }
 
@@ -180,23 +186,4 @@ func missing(err error, attempted string, none *fault.Error) error {
 		return none
 	}
 	return fmt.Errorf("%s: %w", attempted, err)
-}
-
-// ReadPrices implements [model.Store].
-func (c *Catalogue) ReadPrices(ctx context.Context, book, modelID string) ([]pricing.Price, error) {
-	var prices []pricing.Price
-	err := c.db.Do(ctx, func(tx pgx.Tx) (err error) {
-		prices, err = readPrices(ctx, tx, book, modelID)
-		return err
-	})
-	return prices, err
-}
-
-func readPrices(ctx context.Context, tx pgx.Tx, book, modelID string) ([]pricing.Price, error) {
-	rows, err := tx.Query(ctx, selectPrices+`
-		 WHERE p.book_id = $1 AND p.model_id = $2 ORDER BY p.effective_from, p.created_at, p.price_id`, book, modelID)
-	if err != nil {
-		return nil, fmt.Errorf("query prices: %w", err)
-	}
-	return pgx.CollectRows(rows, scanPrice) //nolint:wrapcheck // translated by the transaction
 }

@@ -117,7 +117,7 @@ func (c *catalogue) unfinished() bool {
 // check goes through what add would do, and changes nothing.
 func (c *catalogue) check(ctx context.Context, wanted []declared) error {
 	dry := *c.service
-	dry.Store, dry.Bump = nowhere{}, nowhere{}
+	dry.Store, dry.Bump = nowhere{Shelf: c.service.Store}, nowhere{}
 	_, err := (&catalogue{found: c.found, service: &dry}).add(ctx, wanted)
 	return err
 }
@@ -224,8 +224,8 @@ func (a *addition) callable() (id string) {
 	return id
 }
 
-// nowhere takes all and keeps nothing: with it the service only checks.
-type nowhere struct{}
+// nowhere takes all changes and keeps none: with it the service only checks.
+type nowhere struct{ model.Shelf }
 
 var _ model.Store = nowhere{}
 
@@ -235,5 +235,11 @@ func (nowhere) PublishPrice(_ context.Context, p pricing.Price, _ audit.Record) 
 	return p, nil
 }
 
-func (nowhere) ReadPrices(context.Context, string, string) ([]pricing.Price, error) { return nil, nil }
-func (nowhere) Bump(context.Context, string) error                                  { return nil }
+func (nowhere) UpdateModel(context.Context, string, model.Change, audit.Record) error {
+	return nil
+}
+
+func (nowhere) UpdateBackend(context.Context, string, model.BackendChange, audit.Record) (model.Backend, error) {
+	return model.Backend{}, nil
+}
+func (nowhere) Bump(context.Context, string) error { return nil }

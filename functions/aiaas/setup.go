@@ -12,20 +12,10 @@ import (
 
 	"github.com/aiaas/aiaas/adapters/open"
 	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/functions/aiaas/client"
 	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/function"
 )
-
-// profile is credentials.json: what the command and other programs need to call
-// the platform.
-type profile struct {
-	BaseURL        string `json:"base_url"`
-	OrganizationID string `json:"organization_id"`
-	ProjectID      string `json:"project_id"`
-	APIKey         string `json:"api_key"`
-	AdminKey       string `json:"admin_key"`
-	PlatformKey    string `json:"platform_key"`
-}
 
 // setup brings a database to the point where a request can be served.
 type setup struct {
@@ -35,12 +25,12 @@ type setup struct {
 	baseURL  string
 
 	shown   bool // the keys are printed
-	profile profile
+	profile client.Profile
 	added   []string // models that this start has added
 	try     string   // a model that can be called
 }
 
-func (s *setup) path() string { return filepath.Join(s.settings.DataDir, "credentials.json") }
+func (s *setup) path() string { return filepath.Join(s.settings.DataDir, client.ProfileName) }
 
 // run checks all that is to be added before it founds anything: a start that
 // fails by its settings leaves nothing behind.
@@ -91,13 +81,13 @@ func (s *setup) found(ctx context.Context) (founded bool, err error) {
 		return false, s.update()
 	}
 	founding, c := apikey.Found(s.env.Now())
-	s.profile = profile{
+	s.profile = client.Profile{
 		BaseURL: s.baseURL, OrganizationID: c.OrganizationID, ProjectID: c.ProjectID,
 		APIKey: c.APIKey.Reveal(), AdminKey: c.AdminKey.Reveal(), PlatformKey: c.PlatformKey.Reveal(),
 	}
 	founded, err = keys.Found(ctx, founding, s.keep)
 	if err == nil && !founded { // another process was faster: those keys are nobody's
-		s.profile = profile{}
+		s.profile = client.Profile{}
 		return false, s.update()
 	}
 	return founded, err

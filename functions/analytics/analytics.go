@@ -25,7 +25,7 @@ func Spec() function.Spec {
 		Routes: []function.Route{{
 			Method: http.MethodGet, Path: "/v1/usage", OperationID: "getUsage", Tag: "Usage",
 			Scope: string(authz.UsageRead), Summary: "Report usage and cost",
-			Description: "Sums over the organisation's ledger from start up to, not including, end. Usage is booked within seconds; fresh_until says until when the figures are complete.",
+			Description: "Sums over the organisation's ledger from start up to, not including, end. Usage is booked within seconds; fresh_until says until when the figures are complete. As CSV it has the rows of data, without the totals.",
 		}},
 	}
 }
@@ -71,6 +71,14 @@ type UsageReport struct {
 	Data       []UsageRow `json:"data" nullable:"false"`
 	Totals     UsageSums  `json:"totals" doc:"The sums over data."`
 	FreshUntil time.Time  `json:"fresh_until" doc:"Requests that ended before this are all counted."`
+
+	groups []usage.Dimension
+}
+
+// HasColumn implements [rest.Columns]: the groups that were asked for.
+func (r UsageReport) HasColumn(name string) bool {
+	group, ok := map[string]usage.Dimension{"model": usage.ByModel, "project_id": usage.ByProject, "api_key_id": usage.ByKey}[name]
+	return !ok || slices.Contains(r.groups, group)
 }
 
 type usageInput struct {
@@ -97,7 +105,7 @@ func (h *handlers) usage(ctx context.Context, p authz.Principal, in *usageInput)
 	if err != nil {
 		return nil, err
 	}
-	out := UsageReport{Data: make([]UsageRow, len(rep.Rows)), Totals: showSums(rep.Totals), FreshUntil: rep.FreshUntil}
+	out := UsageReport{Data: make([]UsageRow, len(rep.Rows)), Totals: showSums(rep.Totals), FreshUntil: rep.FreshUntil, groups: q.GroupBy}
 	for i := range rep.Rows {
 		out.Data[i] = showRow(&rep.Rows[i], q.GroupBy)
 	}

@@ -12,9 +12,7 @@ import (
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
-	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/model"
-	"github.com/aiaas/aiaas/shared/pricing"
 	"github.com/aiaas/aiaas/shared/rest"
 )
 
@@ -43,7 +41,27 @@ func Spec() function.Spec {
 			},
 			{
 				Method: http.MethodGet, Path: "/v1/price-books/{id}/prices", OperationID: "listPrices", Tag: tag, Scope: scope,
-				Summary: "List the versions of a model's price", Description: "The earliest first, those still to come included.",
+				Summary: "List the versions of prices", Description: "By model and the earliest first, those still to come included. in_force marks the one that counts now.",
+			},
+			{
+				Method: http.MethodGet, Path: "/v1/price-books", OperationID: "listPriceBooks", Tag: tag, Scope: scope,
+				Summary: "List price books",
+			},
+			{
+				Method: http.MethodGet, Path: "/v1/platform/models", OperationID: "listPlatformModels", Tag: tag, Scope: scope,
+				Summary: "List the catalogue", Description: "All models with their backends, also those that are disabled or have no price yet. The list that callers see is GET /v1/models.",
+			},
+			{
+				Method: http.MethodGet, Path: "/v1/platform/models/{id}", OperationID: "getPlatformModel", Tag: tag, Scope: scope,
+				Summary: "Show a model of the catalogue", Description: "A slash in the model's id is written as %2F.",
+			},
+			{
+				Method: http.MethodPatch, Path: "/v1/models/{id}", OperationID: "updateModel", Tag: tag, Scope: scope,
+				Summary: "Disable or enable a model", Description: "A disabled model is to callers as if it did not exist, everywhere within a second. Requests that run go on. A slash in the model's id is written as %2F.",
+			},
+			{
+				Method: http.MethodPatch, Path: "/v1/backends/{id}", OperationID: "updateBackend", Tag: tag, Scope: scope,
+				Summary: "Change a backend's weight, disable or enable it", Description: "Counts for requests that begin from a second later on.",
 			},
 		},
 	}
@@ -67,6 +85,12 @@ func register(api *rest.API, h *handlers) {
 	rest.Handle(api, "publishPrice", h.publishPrice,
 		rest.RequestExample(NewPrice{Model: "llama-3.3-70b", Input: "0.60", CachedInput: "0.30", Output: "0.80"}))
 	rest.Handle(api, "listPrices", h.listPrices)
+	rest.Handle(api, "listPriceBooks", h.listBooks)
+	rest.Handle(api, "listPlatformModels", h.listModels)
+	rest.Handle(api, "getPlatformModel", h.getModel)
+	yes, weight := true, 3
+	rest.Handle(api, "updateModel", h.updateModel, rest.RequestExample(ModelChange{Disabled: &yes}))
+	rest.Handle(api, "updateBackend", h.updateBackend, rest.RequestExample(BackendChange{Weight: &weight}))
 }
 
 type handlers struct{ svc *model.Service }
@@ -110,7 +134,7 @@ type NewBackend struct {
 	Weight        int    `json:"weight,omitempty" minimum:"1" maximum:"1000" doc:"Its share of the requests beside the model's other backends; left out: 1."`
 }
 
-// Backend is a backend as it was added.
+// Backend is a backend. Its credential never leaves.
 type Backend struct {
 	ID            string    `json:"id"`
 	Model         string    `json:"model"`
@@ -119,6 +143,7 @@ type Backend struct {
 	UpstreamModel string    `json:"upstream_model"`
 	Credential    string    `json:"credential" doc:"How it is kept: none, sealed, or env:NAME."`
 	Weight        int       `json:"weight"`
+	Disabled      bool      `json:"disabled" doc:"It is sent no requests."`
 	CreatedAt     time.Time `json:"created_at"`
 }
 
@@ -137,10 +162,7 @@ func (h *handlers) addBackend(ctx context.Context, p authz.Principal, in *addBac
 	if err != nil {
 		return nil, err
 	}
-	return &addBackendOutput{Body: Backend{
-		ID: b.ID, Model: b.ModelID, Protocol: string(b.Protocol), BaseURL: b.BaseURL, UpstreamModel: b.UpstreamModel,
-		Credential: b.Credential.String(), Weight: b.Weight, CreatedAt: b.CreatedAt.Truncate(time.Microsecond),
-	}}, nil
+	return &addBackendOutput{Body: showBackend(b)}, nil
 }
 
 // NewPrice is the body that publishes a price. Prices are decimal strings, for a
@@ -163,6 +185,7 @@ type Price struct {
 	Input         string    `json:"input_usd_per_million"`
 	CachedInput   string    `json:"cached_input_usd_per_million"`
 	Output        string    `json:"output_usd_per_million"`
+	InForce       bool      `json:"in_force" doc:"It is the one that counts now."`
 	CreatedAt     time.Time `json:"created_at"`
 }
 
@@ -182,39 +205,6 @@ func (h *handlers) publishPrice(ctx context.Context, p authz.Principal, in *publ
 	if err != nil {
 		return nil, err
 	}
-	return &publishPriceOutput{Body: showPrice(price)}, nil
-}
-
-type listPricesInput struct {
-	ID    string `path:"id" maxLength:"200" example:"default" doc:"The price book's id."`
-	Model string `query:"model" required:"true" maxLength:"200" doc:"The model's id."`
-	rest.Paging
-}
-
-type listPricesOutput struct{ Body rest.List[Price] }
-
-func (h *handlers) listPrices(ctx context.Context, p authz.Principal, in *listPricesInput) (*listPricesOutput, error) {
-	after, err := in.After(id.Price)
-	if err != nil {
-		return nil, err
-	}
-	prices, err := h.svc.Prices(ctx, p, in.ID, in.Model)
-	if err != nil {
-		return nil, err
-	}
-	if after != "" { // by place, for they are in the order of their dates, not of their ids
-		i := 0
-		for i < len(prices) && prices[i].ID != after {
-			i++
-		}
-		prices = prices[min(i+1, len(prices)):]
-	}
-	return &listPricesOutput{Body: rest.Page(in.Paging, prices, func(p pricing.Price) string { return p.ID }, showPrice)}, nil
-}
-
-func showPrice(p pricing.Price) Price {
-	return Price{
-		ID: p.ID, PriceBook: p.Book, Model: p.Model, Currency: p.Currency, EffectiveFrom: p.EffectiveFrom,
-		Input: p.Input.PerMillion(), CachedInput: p.CachedInput.PerMillion(), Output: p.Output.PerMillion(), CreatedAt: p.CreatedAt,
-	}
+	// Of two that take effect at once the later published counts: this one.
+	return &publishPriceOutput{Body: showPrice(model.Listed{Price: price, InForce: !price.EffectiveFrom.After(h.svc.Now())})}, nil
 }

@@ -29,6 +29,7 @@ type Model struct {
 	OwnedBy         string
 	MaxOutputTokens int64 // the output bound where a client sets none
 	CreatedAt       time.Time
+	DisabledAt      time.Time // zero: it can be called
 	Backends        []Backend
 	Prices          map[string][]pricing.Price // by price book
 }
@@ -43,6 +44,7 @@ type Backend struct {
 	Credential    Credential
 	Weight        int
 	CreatedAt     time.Time
+	DisabledAt    time.Time // zero: it is sent requests
 }
 
 // Credential is a backend's secret as it is stored: "env:NAME", or sealed. The

@@ -15,15 +15,23 @@ import (
 	"github.com/aiaas/aiaas/shared/pricing"
 )
 
-// Store keeps the catalogue. Changes and their audit records are one transaction.
+// Store keeps the catalogue.
 type Store interface {
+	Changes
+	Shelf
+}
+
+// Changes are one transaction each with their audit records.
+type Changes interface {
 	CreateModel(ctx context.Context, m Model, rec audit.Record) error     // Conflict: the id is taken
 	CreateBackend(ctx context.Context, b Backend, rec audit.Record) error // NotFound: no such model
 	// PublishPrice settles from when the price counts (see pricing.Effective) while
 	// it holds the model's prices locked, and returns the price as stored.
 	// NotFound: no such book or model.
 	PublishPrice(ctx context.Context, p pricing.Price, rec audit.Record) (pricing.Price, error)
-	ReadPrices(ctx context.Context, book, model string) ([]pricing.Price, error)
+	UpdateModel(ctx context.Context, id string, c Change, rec audit.Record) error // NotFound: no such model
+	// UpdateBackend returns the backend as it stands then. NotFound: no such backend.
+	UpdateBackend(ctx context.Context, id string, c BackendChange, rec audit.Record) (Backend, error)
 }
 
 // Sealer encrypts a backend's credential, bound to the host it may be sent to.
@@ -166,8 +174,8 @@ func (n *NewBackend) check() (host string, err error) {
 	switch {
 	case n.Protocol != OpenAI:
 		return "", fault.New(fault.Unprocessable, "the protocol is \"openai\"").At("protocol")
-	case n.Weight < 1 || n.Weight > 1000:
-		return "", fault.New(fault.Unprocessable, "the weight is between 1 and 1000").At("weight")
+	case checkWeight(n.Weight) != nil:
+		return "", checkWeight(n.Weight)
 	case len(n.UpstreamModel) > 200:
 		return "", fault.New(fault.Unprocessable, "upstream_model is too long").At("upstream_model")
 	case n.Credential != "" && n.CredentialEnv != "":
@@ -218,14 +226,6 @@ func (s *Service) PublishPrice(ctx context.Context, p authz.Principal, n NewPric
 		return pricing.Price{}, err
 	}
 	return stored, s.Bump.Bump(ctx, PlatformScope)
-}
-
-// Prices lists all versions of a model's prices in a book, the earliest first.
-func (s *Service) Prices(ctx context.Context, p authz.Principal, book, model string) ([]pricing.Price, error) {
-	if err := p.Require(authz.Platform); err != nil {
-		return nil, err
-	}
-	return s.Store.ReadPrices(ctx, book, model)
 }
 
 func (n NewPrice) parse(now time.Time) (pricing.Price, error) {

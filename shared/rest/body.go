@@ -91,6 +91,12 @@ func strictJSON() huma.Format {
 }
 
 func writeJSON(w io.Writer, v any) error {
+	if rows, ok := v.(csvBody); ok {
+		if _, err := w.Write(rows); err != nil {
+			return fmt.Errorf("write rows: %w", err)
+		}
+		return nil
+	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {

@@ -47,7 +47,7 @@ func NewDocument(title, version, description string, tags ...Tag) *Document {
 // API returns the API of a function for describing only: it runs nothing.
 func (d *Document) API(spec function.Spec) *API {
 	a := newAPI(spec)
-	a.huma = huma.NewAPI(config(d.api), adapter{a})
+	a.huma = huma.NewAPI(a.config(d.api), adapter{a})
 	return a
 }
 
@@ -117,13 +117,13 @@ func emptyDocument() *huma.OpenAPI {
 	return &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{Title: "AIaaS", Version: "1"}, Components: &huma.Components{Schemas: reg}}
 }
 
-func config(doc *huma.OpenAPI) huma.Config {
+func (a *API) config(doc *huma.OpenAPI) huma.Config {
 	return huma.Config{
 		OpenAPI:                      doc,
 		Formats:                      map[string]huma.Format{"application/json": strictJSON(), "json": strictJSON()},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
-		Transformers:                 []huma.Transformer{translate},
+		Transformers:                 []huma.Transformer{translate, a.list},
 	}
 }
 
@@ -256,6 +256,9 @@ func (a *API) annotate(r function.Route, notes []Note) {
 			continue
 		}
 		success := op.Responses[status(r)]
+		if t := a.tables[r.OperationID]; t != nil {
+			success.Content[CSV] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}, Example: t.names()}
+		}
 		for _, n := range notes {
 			n(op, success)
 		}

@@ -3,6 +3,7 @@ package rest
 import (
 	"encoding/base64"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/id"
@@ -16,7 +17,7 @@ const (
 
 // Paging is embedded in the input of operations that list.
 type Paging struct {
-	Cursor string `query:"cursor" maxLength:"200" doc:"next_cursor of the page before."`
+	Cursor string `query:"cursor" maxLength:"300" doc:"next_cursor of the page before."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"The most items of this page."`
 }
 
@@ -38,6 +39,20 @@ func (p Paging) After(prefix string) (string, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(p.Cursor)
 	after, ok := strings.CutPrefix(string(raw), cursorForm)
 	if err != nil || !ok || !id.Valid(prefix, after) {
+		return "", fault.New(fault.Invalid, "The cursor is not one that this list gave.").At("cursor")
+	}
+	return after, nil
+}
+
+// AfterName is After for lists whose items have names instead of ids: the name is
+// no more than a place to go on from.
+func (p Paging) AfterName() (string, error) {
+	if p.Cursor == "" {
+		return "", nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(p.Cursor)
+	after, ok := strings.CutPrefix(string(raw), cursorForm)
+	if err != nil || !ok || after == "" || !utf8.ValidString(after) || strings.Contains(after, "\x00") {
 		return "", fault.New(fault.Invalid, "The cursor is not one that this list gave.").At("cursor")
 	}
 	return after, nil

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -41,7 +42,8 @@ type API struct {
 	log    *slog.Logger
 	mux    *http.ServeMux
 	huma   huma.API
-	bound  map[string]bool // operation ids that have a handler
+	bound  map[string]bool   // operation ids that have a handler
+	tables map[string]*table // of the operations that list
 }
 
 // New makes the API of a function. A nil auth is for functions whose routes are
@@ -49,14 +51,14 @@ type API struct {
 func New(spec function.Spec, auth Authenticator, log *slog.Logger) *API {
 	a := newAPI(spec)
 	a.auth, a.log = auth, log
-	a.huma = huma.NewAPI(config(emptyDocument()), adapter{a})
+	a.huma = huma.NewAPI(a.config(emptyDocument()), adapter{a})
 	return a
 }
 
 func newAPI(spec function.Spec) *API {
 	a := &API{
 		spec: spec, routes: make(map[string]function.Route, len(spec.Routes)),
-		mux: http.NewServeMux(), bound: map[string]bool{},
+		mux: http.NewServeMux(), bound: map[string]bool{}, tables: map[string]*table{},
 	}
 	for _, r := range spec.Routes {
 		a.routes[r.OperationID] = r
@@ -66,9 +68,13 @@ func newAPI(spec function.Spec) *API {
 
 // Handle binds the route with the operation id to op. The fields of I are
 // parameters (`path:"id"`, `query:"limit"`) and Body; those of O are headers and
-// Body. An unknown operation id is a mistake of the programmer and panics.
+// Body. Where Body is a list, the same rows can be had as [CSV]. An unknown operation id is a mistake of the programmer and panics.
 func Handle[I, O any](a *API, operationID string, op func(context.Context, authz.Principal, *I) (*O, error), notes ...Note) {
 	r := a.bind(operationID)
+	checkInput(a.spec.Name+"."+operationID, reflect.TypeFor[I]())
+	if t := tableOf(r, reflect.TypeFor[O]()); t != nil {
+		a.tables[operationID] = t
+	}
 	huma.Register(a.huma, operation(r), func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)
 		out, err := op(ctx, c.principal, in)
@@ -78,6 +84,17 @@ func Handle[I, O any](a *API, operationID string, op func(context.Context, authz
 		return out, nil
 	})
 	a.annotate(r, notes)
+}
+
+// checkInput refuses an input that embeds a type of its package only: the
+// framework passes over such fields, and the parameters in them would be ignored
+// without a word.
+func checkInput(operation string, t reflect.Type) {
+	for f := range t.Fields() {
+		if f.Anonymous && !f.IsExported() {
+			panic(fmt.Sprintf("operation %s: its input embeds %s, whose parameters would be ignored", operation, f.Name))
+		}
+	}
 }
 
 // HandleHTTP binds a route that writes its own answer: a page, a file. It is

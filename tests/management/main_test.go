@@ -27,7 +27,9 @@ import (
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // managed are the functions whose routes go through the one entry path.
-func managed() []string { return []string{"keys", "models", "budgets", "analytics", "operations", "requests"} }
+func managed() []string {
+	return []string{"keys", "models", "budgets", "analytics", "operations", "requests"}
+}
 
 // platform is one running management API with two organisations.
 type platform struct {

@@ -148,3 +148,56 @@ func TestARangeOfTwoCurrenciesIsRefused(t *testing.T) {
 		t.Errorf("the part in euros: %s", got)
 	}
 }
+
+func TestUsageAsRowsIsTheSameUsage(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	p.used(p.one, "2026-10-01T00:00:00Z", use{"=m", p.one.keyID, 100, 10, 50, 1<<53 + 1})
+	p.used(p.one, "2026-10-02T12:30:00Z", use{"n", "key_b", 1, 1, 1, 0})
+	proj := p.one.project
+	for query, want := range map[string]string{
+		"": "start,end,requests,input_tokens,cached_input_tokens,output_tokens,cost_nano,currency\r\n" +
+			"2026-10-01T00:00:00Z,2026-10-12T09:31:00Z,2,101,11,51,9007199254740993,USD\r\n",
+		"?group_by=model,project&bucket=day": "start,end,model,project_id,requests,input_tokens,cached_input_tokens,output_tokens,cost_nano,currency\r\n" +
+			"2026-10-01T00:00:00Z,2026-10-02T00:00:00Z,'=m," + proj + ",1,100,10,50,9007199254740993,USD\r\n" +
+			"2026-10-02T00:00:00Z,2026-10-03T00:00:00Z,n," + proj + ",1,1,1,1,0,USD\r\n",
+		"?group_by=key&start=2026-10-02T00:00:00Z": "start,end,api_key_id,requests,input_tokens,cached_input_tokens,output_tokens,cost_nano,currency\r\n" +
+			"2026-10-02T00:00:00Z,2026-10-12T09:31:00Z,key_b,1,1,1,1,0,USD\r\n",
+		"?start=2026-10-03T00:00:00Z&group_by=key": "start,end,api_key_id,requests,input_tokens,cached_input_tokens,output_tokens,cost_nano,currency\r\n",
+	} {
+		a := p.do("GET", "/v1/usage"+query, p.one.reader, "", rows4180)
+		if a.Code != 200 || a.Body.String() != want {
+			t.Errorf("%s: %d\n%s; want\n%s", query, a.Code, a.Body, want)
+		}
+		fresh := p.do("GET", "/v1/usage"+query, p.one.reader, "").want(200)["fresh_until"]
+		if a.Header().Get("X-Fresh-Until") != fresh || a.Header().Get("Content-Disposition") != `attachment; filename="usage.csv"` {
+			t.Errorf("%s: headers %v; fresh until %v", query, a.Header(), fresh)
+		}
+	}
+	p.do("GET", "/v1/usage?bucket=second", p.one.reader, "", rows4180).refused(422, "unprocessable")
+}
+
+// Every list of the API has rows too: whoever adds one gets them by its form.
+func TestEveryListHasRows(t *testing.T) {
+	t.Parallel()
+	doc := start(t).do("GET", "/openapi.json", "", "").want(200)
+	lists := 0
+	for path, methods := range member[map[string]any](doc, "paths") {
+		get := member[map[string]any](methods, "get")
+		content := member[map[string]any](member[map[string]any](member[map[string]any](get, "responses"), "200"), "content")
+		ref := member[string](member[map[string]any](content["application/json"], "schema"), "$ref")
+		schema := member[map[string]any](member[map[string]any](member[map[string]any](doc, "components"), "schemas"), strings.TrimPrefix(ref, "#/components/schemas/"))
+		data := member[map[string]any](member[map[string]any](schema, "properties"), "data")
+		_, rows := content["text/csv"]
+		list := data["type"] == "array" && path != "/v1/models" // the data plane's own
+		if list != rows {
+			t.Errorf("GET %s is a list: %v; has rows: %v", path, list, rows)
+		}
+		if list {
+			lists++
+		}
+	}
+	if lists < 6 {
+		t.Errorf("%d lists; where are the others?", lists)
+	}
+}

@@ -1,0 +1,201 @@
+package command_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aiaas/aiaas/tests/harness"
+)
+
+const chat = `{"model":"demo","messages":[{"role":"user","content":"Hello"}]}`
+
+// ids are what the commands of a table are called with.
+func ids(t *testing.T, g *harness.Gateway, sh *shell) *strings.Replacer {
+	t.Helper()
+	a := g.Do(t.Context(), harness.Call{Key: g.APIKey, Body: chat})
+	if !a.Done() {
+		t.Fatal(a)
+	}
+	g.WaitSettled(t)
+	key := sh.words(t, "key create --name spare --scopes inference -o json").want(0).json()
+	backends, _ := sh.words(t, "model get demo -o json").want(0).json()["backends"].([]any)
+	if len(backends) == 0 {
+		t.Fatal("the demo model has no backend")
+	}
+	budget := sh.words(t, "budget create --organization --unit money --amount 10 --period month --action warn -o json").want(0).json()
+	sh.words(t, "job run metering.fold").want(0)
+	return strings.NewReplacer("KEY", text(key, "id"), "BACKEND", text(backends[0], "id"), "BUDGET", text(budget, "id"), "REQUEST", a.RequestID)
+}
+
+func TestEachCommandHasThreeForms(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, harness.Options{})
+	sh := of(g)
+	known := ids(t, g, sh)
+	for i, c := range []struct {
+		line  string
+		table string // what the table says
+		names string // what the first record of the CSV begins with
+	}{
+		{"key list", "ID ", "id,name,fingerprint,"},
+		{"key create --name k --scopes inference,usage:read --expires 90d --requests-per-minute 60", "\nkey ", "id,name,"},
+		{"model list", "CALLABLE", "id,owned_by,"},
+		{"model get demo", "BACKEND ", "id,owned_by,"},
+		{"model create m#", "max_output_tokens", "id,owned_by,"},
+		{"model add-backend demo --url http://127.0.0.1:9/v1 --weight 2", "credential", "id,model,"},
+		{"model update-backend BACKEND --weight 5", "weight", "id,model,"},
+		{"model price demo --input-usd 1 --output-usd 2 --from 2099-01-01", "2099-01-01T00:00:00Z", "id,price_book,model,"},
+		{"model prices", "IN FORCE", "id,price_book,model,"},
+		{"model prices demo --in-force", "1970-01-01T00:00:00Z", "id,price_book,model,"},
+		{"model price-books", "USD", "id,currency,"},
+		{"model disable demo --yes", "disabled", "id,owned_by,"},
+		{"model enable demo", "callable", "id,owned_by,"},
+		{"budget list", "SPENT", "id,scope.organization,"},
+		{"budget get BUDGET", "window.start", "id,scope.organization,"},
+		{"budget create --key KEY --unit tokens --amount 1000 --period day --action block --thresholds 10,90", "10,90", "id,scope.api_key_id,"},
+		{"budget update BUDGET --amount 20", "20.00", "id,scope.organization,"},
+		{"budget alerts BUDGET", "", "id,budget_id,"},
+		{"usage --last 1d --group-by model --bucket hour", "TOTAL", "start,end,model,requests,"},
+		{"request list", "OUTCOME", "id,at,"},
+		{"request get REQUEST", "outcome", "id,at,"},
+		{"job list", "metering.fold", "id,function,"},
+		{"job runs metering.fold", "succeeded", "id,job,"},
+		{"job run metering.fold", "succeeded", "id,job,"},
+		{"key revoke KEY --yes", "is revoked", ""},
+		{"budget delete BUDGET --yes", "is deleted", ""},
+	} {
+		line := known.Replace(c.line)
+		for _, form := range []string{"table", "json", "csv"} {
+			r := sh.words(t, strings.ReplaceAll(line, "#", fmt.Sprint(i, form))+" --output "+form).want(0)
+			switch {
+			case strings.ContainsAny(r.stdout+r.stderr, "\x1b"):
+				t.Errorf("%s: colours, and this is no terminal: %q", r.line, r.stdout)
+			case form == "table" && !strings.Contains(r.stdout, c.table):
+				t.Errorf("%s: %s; want it with %q", r.line, r.stdout, c.table)
+			case c.names == "" && form != "table" && r.stdout != "":
+				t.Errorf("%s: %q; want nothing", r.line, r.stdout)
+			case c.names != "" && form == "json":
+				r.json()
+			case c.names != "" && form == "csv":
+				if r.csv(); !strings.HasPrefix(r.stdout, c.names) {
+					t.Errorf("%s: %s; want it to begin with %s", r.line, r.stdout, c.names)
+				}
+			}
+		}
+	}
+}
+
+func TestAListIsFollowedToItsEnd(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, harness.Options{})
+	sh := of(g)
+	var wg sync.WaitGroup
+	const made = 410 // and two from the first start: three pages
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := worker; i < made; i += 4 {
+				g.CreateKey(t, harness.Limits{}, "inference")
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[string]bool{}
+	v := sh.words(t, "key list -o json").want(0).json()
+	for _, k := range data(v) {
+		seen[text(k, "id")] = true
+	}
+	if next, there := v["next_cursor"]; len(seen) != made+2 || !there || next != nil {
+		t.Errorf("%d keys as JSON, next_cursor %v; want %d and null", len(seen), next, made+2)
+	}
+	records := sh.words(t, "key list -o csv").want(0).csv()
+	for _, r := range records[1:] {
+		if !seen[r[0]] {
+			t.Errorf("CSV has %s, which JSON has not, or twice", r[0])
+		}
+		delete(seen, r[0])
+	}
+	if len(seen) != 0 {
+		t.Errorf("CSV lacks %d keys", len(seen))
+	}
+	if lines := strings.Count(sh.words(t, "key list").want(0).stdout, "\n"); lines != made+3 {
+		t.Errorf("the table has %d lines; want %d", lines, made+3)
+	}
+	for limit, want := range map[string]int{"1": 1, "200": 200, "201": 201, "1000": made + 2} {
+		if n := len(data(sh.words(t, "key list -o json --limit "+limit).want(0).json())); n != want {
+			t.Errorf("--limit %s: %d keys; want %d", limit, n, want)
+		}
+		if n := len(sh.words(t, "key list -o csv --limit "+limit).want(0).csv()) - 1; n != want {
+			t.Errorf("--limit %s: %d records; want %d", limit, n, want)
+		}
+	}
+}
+
+// A name from elsewhere neither runs in a spreadsheet nor moves a terminal's
+// cursor, and wide characters do not tear the table.
+func TestNamesFromElsewhereDoNoHarm(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, harness.Options{})
+	sh := of(g)
+	made := sh.run(t, "key", "create", "--name", "=HYPERLINK(\"http://x\")", "--scopes", "inference", "-o", "csv").want(0)
+	sh.run(t, "key", "create", "--name", "日本語", "--scopes", "inference").want(0)
+	sh.run(t, "key", "create", "--name", "a\u202eb", "--scopes", "inference").want(0)
+	for _, r := range []result{made, sh.words(t, "key list -o csv").want(0)} {
+		if !strings.Contains(r.stdout, `,"'=HYPERLINK(""http://x"")",`) {
+			t.Errorf("%s: the formula is not disarmed: %s", r.line, r.stdout)
+		}
+	}
+	table := sh.words(t, "key list").want(0).stdout
+	if strings.Contains(table, "\u202e") || !strings.Contains(table, `a\u{202e}b`) {
+		t.Errorf("the table turns the direction of writing: %q", table)
+	}
+	at := -1
+	for line := range strings.Lines(table) {
+		shown := strings.ReplaceAll(line, "日本語", "xxxxxx") // as wide as a terminal shows it
+		for _, word := range []string{"STATE", "active"} {
+			if i := strings.Index(shown, word); i >= 0 && at >= 0 && i != at {
+				t.Errorf("a column is torn at %d: %s", i, line)
+			} else if i >= 0 {
+				at = i
+			}
+		}
+	}
+}
+
+// usage in its three forms is the API's, to the last unit.
+func TestUsageIsTheAPIs(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, harness.Options{})
+	sh := of(g)
+	for range 3 {
+		if a := g.Do(t.Context(), harness.Call{Key: g.APIKey, Body: chat}); !a.Done() {
+			t.Fatal(a)
+		}
+	}
+	g.WaitSettled(t)
+	want := g.Usage(t, "?group_by=model,key")
+	month := " --month " + time.Now().UTC().Format("2006-01")
+	totals, _ := sh.words(t, "usage -o json"+month).want(0).json()["totals"].(map[string]any)
+	if got := fmt.Sprint(totals["requests"], totals["cost_nano"]); got != fmt.Sprint(want.Totals.Requests, want.Totals.CostNano) {
+		t.Errorf("JSON %v; the API says %+v", totals, want.Totals)
+	}
+	records := sh.words(t, "usage --group-by model,key -o csv"+month).want(0).csv()
+	row := want.Data[0]
+	if got := strings.Join(records[1][2:], " "); len(records) != 2 ||
+		got != fmt.Sprint(row.Model, " ", row.APIKeyID, " ", row.Requests, " ", row.InputTokens, " ", row.CachedInputTokens, " ", row.OutputTokens, " ", row.CostNano, " ", row.Currency) {
+		t.Errorf("CSV %v; the API says %+v", records, row)
+	}
+	table := sh.words(t, "usage --group-by model,key"+month).want(0)
+	var total string
+	for line := range strings.Lines(table.stdout) {
+		if strings.HasPrefix(line, "TOTAL") {
+			total = strings.Join(strings.Fields(line), " ")
+		}
+	}
+	cost := fmt.Sprintf("%d.%09d", want.Totals.CostNano/1e9, want.Totals.CostNano%1e9)
+	if !strings.HasPrefix(total, "TOTAL - - - 3 ") || !strings.Contains(total, " "+strings.TrimRight(cost, "0")) || !strings.Contains(table.stderr, "Complete until") {
+		t.Errorf("the table ends with %q and says %q; want 3 requests and %s", total, table.stderr, cost)
+	}
+}
