@@ -85,6 +85,18 @@ func addUpTo(a, b int64) int64 {
 	return a + b
 }
 
+// raise takes over the ceiling of a state that is newer, and whether more can be
+// asked for: an answer that a raised limit has overtaken must not hide it.
+func (w *window) raise(g admission.Grant, at time.Time) {
+	if g.Seq <= w.ceilingSeq {
+		return
+	}
+	w.ceiling, w.ceilingSeq, w.askAfter = g.Ceiling(), g.Seq, time.Time{}
+	if g.Granted >= g.Limit {
+		w.askAfter = at.Add(exhaustedFor)
+	}
+}
+
 func (w *window) settle(spent, seq int64) {
 	if seq > w.spentSeq {
 		w.spent, w.spentSeq = spent, seq
@@ -338,12 +350,20 @@ func (l *Limiter) Credit(_ context.Context, orgID string, at time.Time, grants [
 		if !ok {
 			continue
 		}
-		if g.Seq > w.ceilingSeq {
-			w.ceiling, w.ceilingSeq = g.Ceiling(), g.Seq
-		}
+		w.raise(g, at)
 		w.settle(g.Spent, g.Seq)
-		if g.Granted >= g.Limit {
-			w.askAfter = at.Add(exhaustedFor)
+	}
+	return nil
+}
+
+// Limit takes over ceilings.
+func (l *Limiter) Limit(_ context.Context, orgID string, at time.Time, states []admission.Grant) error {
+	o := l.org(orgID)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, g := range states {
+		if w, ok := o.windows[windowKey{g.Budget, g.Start.UnixMicro()}]; ok {
+			w.raise(g, at)
 		}
 	}
 	return nil
@@ -354,10 +374,12 @@ func (l *Limiter) Commit(_ context.Context, c admission.Committed) error {
 	o := l.org(c.Org)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	settled := make(map[*window]bool, len(c.Windows))
 	for _, s := range c.Windows {
 		w, ok := o.windows[windowKey{s.Budget, s.Start.UnixMicro()}]
 		if ok {
 			w.settle(s.Spent, s.Seq)
+			settled[w] = true
 		}
 	}
 	for _, id := range c.IDs {
@@ -367,13 +389,26 @@ func (l *Limiter) Commit(_ context.Context, c admission.Committed) error {
 		}
 		if !e.final { // it has an event, so it is over: only its finish was lost
 			e.free(e.tokens)
+			e.final = true
 		}
-		for _, h := range e.holds {
-			h.window.held -= h.amount
+		if e.drop(settled); len(e.holds) == 0 {
+			delete(o.entries, id)
 		}
-		delete(o.entries, id)
 	}
 	return nil
+}
+
+// drop lets go of the holds on windows whose sums have what they stood for.
+func (e *entry) drop(settled map[*window]bool) {
+	kept := e.holds[:0]
+	for _, h := range e.holds {
+		if h.amount == 0 || settled[h.window] {
+			h.window.held -= h.amount
+		} else {
+			kept = append(kept, h)
+		}
+	}
+	e.holds = kept
 }
 
 // Finals lists the requests of an organisation that are settled here and not known
@@ -398,6 +433,17 @@ func (l *Limiter) Held(orgID, budget string, start time.Time) int64 {
 	defer o.mu.Unlock()
 	if w, ok := o.windows[windowKey{budget, start.UnixMicro()}]; ok {
 		return w.held
+	}
+	return 0
+}
+
+// Taken is what is spent and held of a window.
+func (l *Limiter) Taken(orgID, budget string, start time.Time) int64 {
+	o := l.org(orgID)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w, ok := o.windows[windowKey{budget, start.UnixMicro()}]; ok {
+		return addUpTo(w.held, w.spent)
 	}
 	return 0
 }

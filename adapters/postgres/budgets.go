@@ -40,6 +40,11 @@ func (s *Budgets) CreateBudget(ctx context.Context, b budget.Budget, w budget.Wi
 		if err := seedWindow(ctx, tx, &st); err != nil {
 			return err
 		}
+		var alerts alertColumns
+		alerts.add(&b, w, st.Spent, b.Reached(st.Spent))
+		if err := alerts.insert(ctx, tx); err != nil {
+			return err
+		}
 		return writeAudit(ctx, tx, "analytics", rec)
 	})
 	return st, err
@@ -59,7 +64,7 @@ func lockAccounting(ctx context.Context, tx pgx.Tx, org string) error {
 
 func checkRoom(ctx context.Context, tx pgx.Tx, org string) error {
 	var n int
-	if err := tx.QueryRow(ctx, `SELECT count(*) FROM analytics.budgets WHERE org_id = $1`, org).Scan(&n); err != nil {
+	if err := tx.QueryRow(ctx, `SELECT count(*) FROM analytics.budgets WHERE org_id = $1 AND archived_at IS NULL`, org).Scan(&n); err != nil {
 		return fmt.Errorf("count budgets: %w", err)
 	}
 	if n >= maxBudgets {
@@ -101,22 +106,25 @@ func seedWindow(ctx context.Context, tx pgx.Tx, st *budget.State) error {
 		granted = st.Spent
 	}
 	_, err = tx.Exec(ctx, `
-		INSERT INTO analytics.budget_windows (org_id, budget_id, window_start, window_end, spent, granted)
-		VALUES ($1, $2, $3, $4, $5, $6)`, b.OrgID, b.ID, w.Start, w.End, st.Spent, granted)
+		INSERT INTO analytics.budget_windows AS w (org_id, budget_id, window_start, window_end, spent, granted)
+		VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (org_id, budget_id, window_start) DO UPDATE SET spent = excluded.spent, granted = excluded.granted, seq = w.seq + 1`, b.OrgID, b.ID, w.Start, w.End, st.Spent, granted)
 	if err != nil {
 		return fmt.Errorf("insert window: %w", err)
 	}
 	return nil
 }
 
+const selectBudgets = `
+	SELECT org_id, budget_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''),
+	       unit, amount, currency, period, time_zone, action, thresholds, created_by, created_at
+	  FROM analytics.budgets WHERE org_id = $1 AND archived_at IS NULL`
+
 // ListBudgets implements [budget.Store].
 func (s *Budgets) ListBudgets(ctx context.Context, org string, at time.Time, after string, limit int) ([]budget.State, error) {
 	var states []budget.State
 	err := s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `
-			SELECT org_id, budget_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''),
-			       unit, amount, currency, period, time_zone, action, thresholds, created_by, created_at
-			  FROM analytics.budgets WHERE org_id = $1 AND budget_id > $2 ORDER BY budget_id LIMIT $3`, org, after, limit)
+		rows, err := tx.Query(ctx, selectBudgets+` AND budget_id > $2 ORDER BY budget_id LIMIT $3`, org, after, limit)
 		if err != nil {
 			return fmt.Errorf("query budgets: %w", err)
 		}
@@ -127,6 +135,36 @@ func (s *Budgets) ListBudgets(ctx context.Context, org string, at time.Time, aft
 		return readWindows(ctx, tx, org, states)
 	})
 	return states, err
+}
+
+// GetBudget implements [budget.Store].
+func (s *Budgets) GetBudget(ctx context.Context, org, budgetID string, at time.Time) (budget.State, error) {
+	var st budget.State
+	err := s.db.InOrg(ctx, org, func(tx pgx.Tx) (err error) {
+		if st, err = s.one(ctx, tx, org, budgetID, at, ""); err != nil {
+			return err
+		}
+		one := []budget.State{st}
+		err = readWindows(ctx, tx, org, one)
+		st = one[0]
+		return err
+	})
+	return st, err
+}
+
+func errNoBudget() *fault.Error { return fault.New(fault.NotFound, "there is no such budget") }
+
+// one reads a budget, with a lock where one is named.
+func (s *Budgets) one(ctx context.Context, tx pgx.Tx, org, budgetID string, at time.Time, lock string) (budget.State, error) {
+	rows, err := tx.Query(ctx, selectBudgets+` AND budget_id = $2 `+lock, org, budgetID)
+	if err != nil {
+		return budget.State{}, fmt.Errorf("query budget: %w", err)
+	}
+	st, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (budget.State, error) { return s.scan(row, at) })
+	if err != nil {
+		return st, missing(err, "read budget", errNoBudget())
+	}
+	return st, nil
 }
 
 func (s *Budgets) scan(row pgx.CollectableRow, at time.Time) (budget.State, error) {

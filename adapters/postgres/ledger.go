@@ -55,8 +55,12 @@ func (l *Ledger) Book(ctx context.Context, events []*usage.Event) (usage.Booking
 			return err
 		}
 		out.Fresh = len(fresh)
-		out.Windows, err = settle(ctx, tx, charges(events, fresh, budgets))
-		return err
+		var alerts alertColumns
+		out.Windows, alerts, err = settle(ctx, tx, charges(events, fresh, budgets), budgets)
+		if err != nil {
+			return err
+		}
+		return alerts.insert(ctx, tx)
 	})
 	return out, notPoison(err)
 }
@@ -114,8 +118,8 @@ func book(ctx context.Context, tx pgx.Tx, events []*usage.Event) (map[eventKey]b
 		_, err := pgx.ForEachRow(rows, []any{&k.org, &k.id}, func() error { fresh[k] = true; return nil })
 		return err //nolint:wrapcheck // wrapped below
 	})
-	b.Queue(`SELECT budget_id, org_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''), unit, period, time_zone, created_at
-		FROM analytics.budgets WHERE org_id = ANY($1)`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(`SELECT budget_id, org_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''), unit, period, time_zone, created_at,
+		amount, thresholds FROM analytics.budgets WHERE org_id = ANY($1) AND archived_at IS NULL`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
 		budgets, err = pgx.CollectRows(rows, scanCounted)
 		return err //nolint:wrapcheck // wrapped below
 	})
@@ -215,7 +219,8 @@ func (c *eventColumns) args() []any {
 func scanCounted(row pgx.CollectableRow) (budget.Budget, error) {
 	var b budget.Budget
 	var zone string
-	err := row.Scan(&b.ID, &b.OrgID, &b.Scope.ProjectID, &b.Scope.APIKeyID, &b.Scope.Model, &b.Unit, &b.Period, &zone, &b.CreatedAt)
+	err := row.Scan(&b.ID, &b.OrgID, &b.Scope.ProjectID, &b.Scope.APIKeyID, &b.Scope.Model, &b.Unit, &b.Period, &zone, &b.CreatedAt,
+		&b.Amount, &b.Thresholds)
 	if err != nil {
 		return b, err //nolint:wrapcheck // pgx wraps it
 	}
@@ -294,13 +299,19 @@ func cmpOr(values ...int) int {
 	return 0
 }
 
-// settle adds the charges to their windows, in order, and returns the new sums.
-// A window that no grant has made is made here; granted follows spent where the
-// budget does not block, and where a replayed event was never granted.
-func settle(ctx context.Context, tx pgx.Tx, charges []charge) (map[string][]admission.Spent, error) {
-	out := map[string][]admission.Spent{}
+// settle adds the charges to their windows, in order, and returns the new sums,
+// and the thresholds that they crossed: a window's lock is held until the end of
+// the transaction, so that each crossing is seen by exactly one. A window that no
+// grant has made is made here; granted follows spent where the budget does not
+// block, and where a replayed event was never granted.
+func settle(ctx context.Context, tx pgx.Tx, charges []charge, budgets []budget.Budget) (map[string][]admission.Spent, alertColumns, error) {
+	out, alerts := map[string][]admission.Spent{}, alertColumns{}
 	if len(charges) == 0 {
-		return out, nil
+		return out, alerts, nil
+	}
+	counted := make(map[string]*budget.Budget, len(budgets))
+	for i := range budgets {
+		counted[budgets[i].ID] = &budgets[i]
 	}
 	b := &pgx.Batch{}
 	for _, c := range charges {
@@ -309,15 +320,18 @@ func settle(ctx context.Context, tx pgx.Tx, charges []charge) (map[string][]admi
 			var org string
 			_, err := pgx.ForEachRow(rows, []any{&org, &s.Budget, &s.Start, &s.Spent, &s.Seq}, func() error {
 				out[org] = append(out[org], s)
+				if known := counted[s.Budget]; known != nil && known.OrgID == org {
+					alerts.add(known, budget.Window{Start: c.start, End: c.end}, s.Spent, known.Crossed(s.Spent-c.amount, s.Spent))
+				}
 				return nil
 			})
 			return err //nolint:wrapcheck // wrapped below
 		})
 	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return nil, fmt.Errorf("settle budgets: %w", err)
+		return nil, alerts, fmt.Errorf("settle budgets: %w", err)
 	}
-	return out, nil
+	return out, alerts, nil
 }
 
 const settleSQL = `
@@ -422,6 +436,7 @@ func (l *Ledger) EnsurePartitions(ctx context.Context, at time.Time) (made int, 
 type Inbox struct {
 	db    *DB
 	epoch *int64 // nil where limits are shared: such processes don't fence each other
+	zones zones
 }
 
 // NewInbox returns the inbox for a process of the given epoch.
@@ -444,18 +459,45 @@ func (i *Inbox) Record(ctx context.Context, events []usage.Recorded) error {
 
 // Grant raises what is handed out of budgets.
 func (i *Inbox) Grant(ctx context.Context, org string, lacks []admission.Lack) ([]admission.Grant, error) {
+	grants, _, err := i.GrantAfter(ctx, org, lacks, func() []string { return nil })
+	return grants, err
+}
+
+// GrantAfter grants, and tells which of the events that finals names the granted
+// windows' sums have: all of those, and no others. finals is called while the
+// windows are locked. What is in their sums is booked by then, and was settled
+// before it was recorded: so finals knows it.
+func (i *Inbox) GrantAfter(ctx context.Context, org string, lacks []admission.Lack, finals func() []string) (grants []admission.Grant, booked []string, err error) {
+	err = pgx.BeginFunc(ctx, i.db.pool, func(tx pgx.Tx) error {
+		if grants, err = i.grant(ctx, tx, org, lacks); err != nil {
+			return err
+		}
+		ids := finals()
+		if len(ids) == 0 {
+			return nil
+		}
+		rows, err := tx.Query(ctx, `SELECT analytics.booked($1, $2)`, org, ids)
+		if err != nil {
+			return fmt.Errorf("read what is booked: %w", err)
+		}
+		booked, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err //nolint:wrapcheck // translated below
+	})
+	return grants, booked, fenced(err)
+}
+
+func (i *Inbox) grant(ctx context.Context, tx pgx.Tx, org string, lacks []admission.Lack) ([]admission.Grant, error) {
 	ids, short := make([]string, len(lacks)), make([]int64, len(lacks))
 	starts, ends := make([]time.Time, len(lacks)), make([]time.Time, len(lacks))
 	for n, l := range lacks {
 		ids[n], starts[n], ends[n], short[n] = l.Budget, l.Start, l.End, l.Amount
 	}
-	rows, err := i.db.pool.Query(ctx, `SELECT budget_id, window_start, limit_amount, granted, spent, seq
+	rows, err := tx.Query(ctx, `SELECT budget_id, window_start, limit_amount, granted, spent, seq
 		FROM analytics.grant_budgets($1, $2, $3, $4, $5, $6)`, i.epoch, org, ids, starts, ends, short)
 	if err != nil {
-		return nil, fenced(err)
+		return nil, fmt.Errorf("grant budgets: %w", err)
 	}
-	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[admission.Grant])
-	return out, fenced(err)
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[admission.Grant]) //nolint:wrapcheck // translated by the caller
 }
 
 // Booked returns which of an organisation's events the ledger has.
@@ -468,15 +510,44 @@ func (i *Inbox) Booked(ctx context.Context, org string, ids []string) ([]string,
 	return out, translate(err)
 }
 
-// Blocking returns the budgets of an organisation that admission must hold.
-func (i *Inbox) Blocking(ctx context.Context, org string) ([]budget.Budget, error) {
-	rows, err := i.db.pool.Query(ctx, `SELECT budget_id, $1::text, coalesce(project_id, ''), coalesce(api_key_id, ''),
-		coalesce(model, ''), unit, period, time_zone, created_at FROM analytics.blocking_budgets($1)`, org)
+// Governing returns the budgets of an organisation that its requests meet, in one
+// round trip.
+func (i *Inbox) Governing(ctx context.Context, org string) (*budget.Governing, error) {
+	rows, err := i.db.pool.Query(ctx, `SELECT budget_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''), unit, period,
+		time_zone, created_at, action, amount, thresholds, window_starts, window_ends, spent FROM analytics.governing_budgets($1)`, org)
 	if err != nil {
 		return nil, translate(err)
 	}
-	out, err := pgx.CollectRows(rows, scanCounted)
-	return out, translate(err)
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (budget.Counted, error) { return i.scanGoverning(row, org) })
+	if err != nil {
+		return nil, translate(err)
+	}
+	out := &budget.Governing{}
+	for _, b := range list {
+		if b.Action == budget.Block {
+			out.Blocking = append(out.Blocking, b.Budget)
+		} else {
+			out.Warning = append(out.Warning, b)
+		}
+	}
+	return out, nil
+}
+
+func (i *Inbox) scanGoverning(row pgx.CollectableRow, org string) (budget.Counted, error) {
+	b := budget.Counted{Budget: budget.Budget{OrgID: org}}
+	var zone string
+	var starts, ends []time.Time
+	var spent []int64
+	err := row.Scan(&b.ID, &b.Scope.ProjectID, &b.Scope.APIKeyID, &b.Scope.Model, &b.Unit, &b.Period, &zone, &b.CreatedAt,
+		&b.Action, &b.Amount, &b.Thresholds, &starts, &ends, &spent)
+	if err != nil {
+		return b, err //nolint:wrapcheck // pgx wraps it
+	}
+	for n := range starts {
+		b.Sums = append(b.Sums, budget.Sum{Window: budget.Window{Start: starts[n].UTC(), End: ends[n].UTC()}, Spent: spent[n]})
+	}
+	b.TimeZone, err = i.zones.load(zone)
+	return b, err
 }
 
 func fenced(err error) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,12 +26,16 @@ type books struct {
 	*fixture
 	ledger *postgres.Ledger
 	inbox  *postgres.Inbox
+	store  *postgres.Budgets
 }
 
 func newBooks(t *testing.T) *books {
 	t.Helper()
 	f := newFixture(t)
-	return &books{fixture: f, ledger: postgres.NewLedger(f.open(postgres.RoleMetering)), inbox: postgres.NewInbox(f.open(postgres.RoleGateway), nil)}
+	return &books{
+		fixture: f, ledger: postgres.NewLedger(f.open(postgres.RoleMetering)), inbox: postgres.NewInbox(f.open(postgres.RoleGateway), nil),
+		store: postgres.NewBudgets(f.open(postgres.RoleAnalytics)),
+	}
 }
 
 // budget adds one of org_1 for its calendar months in a zone.
@@ -41,8 +46,7 @@ func (b *books) budget(id string, action budget.Action, change func(*budget.Budg
 	if change != nil {
 		change(&bud)
 	}
-	store := postgres.NewBudgets(b.open(postgres.RoleAnalytics))
-	if _, err := store.CreateBudget(b.t.Context(), bud, bud.WindowAt(noon()), record(b.t.Context(), bud.OrgID, "budget.create")); err != nil {
+	if _, err := b.store.CreateBudget(b.t.Context(), bud, bud.WindowAt(noon()), record(b.t.Context(), bud.OrgID, "budget.create")); err != nil {
 		b.t.Fatal(err)
 	}
 	return bud
@@ -513,19 +517,45 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-func TestTheBudgetsThatBlock(t *testing.T) {
+func TestTheBudgetsThatRequestsMeet(t *testing.T) {
 	t.Parallel()
 	b := newBooks(t)
 	b.budget("bud_1", budget.Block, func(x *budget.Budget) { x.Scope.Model = "m"; x.Period = budget.Once })
 	b.budget("bud_2", budget.Monitor, nil)
 	b.budget("bud_3", budget.Block, func(x *budget.Budget) { x.OrgID = "org_2" })
-	got, err := b.inbox.Blocking(t.Context(), "org_1")
-	if err != nil || len(got) != 1 {
-		t.Fatalf("%d budgets, %v; want one", len(got), err)
+	b.budget("bud_4", budget.Warn, func(x *budget.Budget) { x.Thresholds = []int{30, 200}; x.Period = budget.Day })
+	b.budget("bud_5", budget.Block, nil)
+	b.budget("bud_6", budget.Warn, nil)
+	if err := b.store.ArchiveBudget(t.Context(), "org_1", "bud_5", record(t.Context(), "org_1", "budget.delete")); err != nil {
+		t.Fatal(err)
 	}
-	if g := got[0]; g.ID != "bud_1" || g.OrgID != "org_1" || g.Scope != (budget.Scope{Model: "m"}) || g.Unit != budget.Money ||
+	for day := range 3 {
+		e := anEvent(day)
+		e.AdmittedAt = noon().AddDate(0, 0, day)
+		b.book(e)
+	}
+	got, err := b.inbox.Governing(t.Context(), "org_1")
+	if err != nil || len(got.Blocking) != 1 || len(got.Warning) != 2 {
+		t.Fatalf("%+v, %v; want one that blocks and two that warn", got, err)
+	}
+	if g := got.Blocking[0]; g.ID != "bud_1" || g.OrgID != "org_1" || g.Scope != (budget.Scope{Model: "m"}) || g.Unit != budget.Money ||
 		!g.WindowAt(noon()).Start.Equal(noon()) {
 		t.Errorf("budget %+v", g)
+	}
+	day, month := got.Warning[0], got.Warning[1]
+	if day.ID != "bud_4" || day.Amount != 1000 || day.Action != budget.Warn || !slices.Equal(day.Thresholds, []int{30, 200}) {
+		t.Errorf("budget %+v", day)
+	}
+	for at, want := range map[time.Time]int64{
+		noon().AddDate(0, 0, 2): 100, noon().AddDate(0, 0, 1): 100, // the newest two
+		noon(): 0, noon().AddDate(0, 0, 3): 0, // no longer and not yet known
+	} {
+		if spent := day.SpentAt(at); spent != want {
+			t.Errorf("spent of the day at %v: %d; want %d", at, spent, want)
+		}
+	}
+	if spent := month.SpentAt(noon()); spent != 300 {
+		t.Errorf("spent of the month: %d; want 300", spent)
 	}
 }
 

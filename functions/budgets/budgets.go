@@ -1,5 +1,6 @@
-// Package budgets is the function that creates and lists budgets. It owns their
-// form on the wire; the rules are those of package budget.
+// Package budgets is the function that keeps budgets: makes, shows, changes and
+// deletes them, and lists what they alerted. It owns their form on the wire; the
+// rules are those of package budget.
 package budgets
 
 import (
@@ -19,7 +20,7 @@ import (
 // Spec describes the function.
 func Spec() function.Spec {
 	return function.Spec{
-		Name: "budgets", Service: function.Analytics, Summary: "Creates and lists budgets",
+		Name: "budgets", Service: function.Analytics, Summary: "Keeps budgets and shows what they alerted",
 		MemoryMiB: 256, Timeout: 30 * time.Second, // seeding a budget sums a window's usage
 		Routes: []function.Route{
 			{
@@ -31,6 +32,26 @@ func Spec() function.Spec {
 				Method: http.MethodGet, Path: "/v1/budgets", OperationID: "listBudgets", Tag: "Budgets",
 				Scope: string(authz.BudgetsRead), Summary: "List budgets",
 				Description: "All budgets of the organisation with their running windows, the oldest first.",
+			},
+			{
+				Method: http.MethodGet, Path: "/v1/budgets/{id}", OperationID: "getBudget", Tag: "Budgets",
+				Scope: string(authz.BudgetsRead), Summary: "Show a budget",
+				Description: "The budget with its running window.",
+			},
+			{
+				Method: http.MethodPatch, Path: "/v1/budgets/{id}", OperationID: "changeBudget", Tag: "Budgets",
+				Scope: string(authz.BudgetsWrite), Summary: "Change a budget",
+				Description: "What the body does not name stays. The change binds every request that is admitted from the answer on: a raised amount leaves room at once, one cut below what is spent and held only stops admissions. A budget that is turned to block counts what its running window has used by then.",
+			},
+			{
+				Method: http.MethodDelete, Path: "/v1/budgets/{id}", OperationID: "deleteBudget", Tag: "Budgets",
+				Scope: string(authz.BudgetsWrite), Status: http.StatusNoContent, Summary: "Delete a budget",
+				Description: "From the answer on the budget binds nothing, counts nothing, and is not listed. What it alerted can still be read. Deleting a deleted budget is fine.",
+			},
+			{
+				Method: http.MethodGet, Path: "/v1/budgets/{id}/alerts", OperationID: "listBudgetAlerts", Tag: "Budgets",
+				Scope: string(authz.BudgetsRead), Summary: "List the alerts of a budget",
+				Description: "The thresholds that the budget reached, each once in a window, the oldest first. They are recorded with the usage, or the change of the budget, that made them be reached.",
 			},
 		},
 	}
@@ -54,6 +75,12 @@ func register(api *rest.API, h *handlers) {
 		}),
 		rest.ResponseExample(example()))
 	rest.Handle(api, "listBudgets", h.list)
+	rest.Handle(api, "getBudget", h.get, rest.ResponseExample(example()))
+	amount, action := "20.00", "block"
+	rest.Handle(api, "changeBudget", h.change,
+		rest.RequestExample(ChangedBudget{Amount: &amount, Action: &action}), rest.ResponseExample(example()))
+	rest.Handle(api, "deleteBudget", h.delete)
+	rest.Handle(api, "listBudgetAlerts", h.alerts)
 }
 
 type handlers struct{ svc *budget.Service }
@@ -76,6 +103,13 @@ type NewBudget struct {
 	Thresholds []int       `json:"thresholds,omitempty" maxItems:"20" doc:"Percentages that are reported; left out: 50, 80, 100."`
 }
 
+// ChangedBudget is the body that changes a budget: what is left out stays.
+type ChangedBudget struct {
+	Amount     *string `json:"amount,omitempty" maxLength:"40" example:"20.00" nullable:"false" doc:"A decimal, in the budget's unit."`
+	Action     *string `json:"action,omitempty" enum:"monitor,warn,block" nullable:"false"`
+	Thresholds []int   `json:"thresholds,omitempty" minItems:"1" maxItems:"20" nullable:"false" doc:"Percentages that are reported, in place of those before."`
+}
+
 // BudgetWindow is the running window: from start up to, not including, end.
 type BudgetWindow struct {
 	Start time.Time  `json:"start"`
@@ -95,7 +129,8 @@ type Budget struct {
 	Thresholds []int        `json:"thresholds" nullable:"false"`
 	Window     BudgetWindow `json:"window"`
 	Spent      string       `json:"spent" doc:"What was booked in the window."`
-	Held       string       `json:"held" doc:"What is reserved for requests that run."`
+	Held       string       `json:"held" doc:"What is reserved for requests that run, and for those that are not booked yet."`
+	Remaining  string       `json:"remaining" doc:"What the amount leaves beside spent and held; never below 0."`
 	CreatedAt  time.Time    `json:"created_at"`
 }
 
@@ -133,6 +168,81 @@ func (h *handlers) list(ctx context.Context, p authz.Principal, in *listInput) (
 		return nil, err
 	}
 	return &listOutput{Body: rest.Page(in.Paging, states, func(s budget.State) string { return s.ID }, show)}, nil
+}
+
+type idInput struct {
+	ID string `path:"id" maxLength:"100"`
+}
+
+type oneOutput struct{ Body Budget }
+
+func (h *handlers) get(ctx context.Context, p authz.Principal, in *idInput) (*oneOutput, error) {
+	st, err := h.svc.Get(ctx, p, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &oneOutput{Body: show(st)}, nil
+}
+
+type changeInput struct {
+	ID   string `path:"id" maxLength:"100"`
+	Body ChangedBudget
+}
+
+func (h *handlers) change(ctx context.Context, p authz.Principal, in *changeInput) (*oneOutput, error) {
+	c := budget.Patch{Amount: in.Body.Amount, Thresholds: in.Body.Thresholds}
+	if in.Body.Action != nil {
+		a := budget.Action(*in.Body.Action)
+		c.Action = &a
+	}
+	st, err := h.svc.Change(ctx, p, in.ID, c)
+	if err != nil {
+		return nil, err
+	}
+	return &oneOutput{Body: show(st)}, nil
+}
+
+type noOutput struct{}
+
+func (h *handlers) delete(ctx context.Context, p authz.Principal, in *idInput) (*noOutput, error) {
+	return &noOutput{}, h.svc.Delete(ctx, p, in.ID)
+}
+
+// BudgetAlert is a threshold that a budget reached in a window.
+type BudgetAlert struct {
+	ID        string       `json:"id"`
+	BudgetID  string       `json:"budget_id"`
+	Window    BudgetWindow `json:"window"`
+	Threshold int          `json:"threshold" doc:"In percent of the amount."`
+	Spent     string       `json:"spent" doc:"What was booked in the window when it was recorded."`
+	Amount    string       `json:"amount" doc:"The budget's amount at that time."`
+	At        time.Time    `json:"at" doc:"When it was recorded."`
+}
+
+type alertsInput struct {
+	ID string `path:"id" maxLength:"100"`
+	rest.Paging
+}
+
+type alertsOutput struct{ Body rest.List[BudgetAlert] }
+
+func (h *handlers) alerts(ctx context.Context, p authz.Principal, in *alertsInput) (*alertsOutput, error) {
+	after, err := in.After(id.BudgetAlert)
+	if err != nil {
+		return nil, err
+	}
+	list, err := h.svc.Alerts(ctx, p, in.ID, after, in.Fetch())
+	if err != nil {
+		return nil, err
+	}
+	return &alertsOutput{Body: rest.Page(in.Paging, list, func(a budget.Alert) string { return a.ID }, showAlert)}, nil
+}
+
+func showAlert(a budget.Alert) BudgetAlert {
+	return BudgetAlert{
+		ID: a.ID, BudgetID: a.BudgetID, Window: showWindow(a.Window), Threshold: a.Threshold,
+		Spent: budget.FormatAmount(a.Unit, a.Spent), Amount: budget.FormatAmount(a.Unit, a.Amount), At: a.At,
+	}
 }
 
 // parse reads the scope. An empty id is not "the whole organisation": whoever
@@ -173,7 +283,8 @@ func show(s budget.State) Budget {
 	return Budget{
 		ID: s.ID, Scope: showScope(s.Scope), Unit: string(s.Unit), Amount: budget.FormatAmount(s.Unit, s.Amount), Currency: s.Currency,
 		Period: string(s.Period), TimeZone: s.TimeZone.String(), Action: string(s.Action), Thresholds: s.Thresholds,
-		Window: showWindow(s.Period, s.Window), Spent: budget.FormatAmount(s.Unit, s.Spent), Held: budget.FormatAmount(s.Unit, s.Held),
+		Window: showWindow(s.Window), Spent: budget.FormatAmount(s.Unit, s.Spent), Held: budget.FormatAmount(s.Unit, s.Held),
+		Remaining: budget.FormatAmount(s.Unit, budget.Remaining(s.Amount, s.Spent, s.Held)),
 		CreatedAt: s.CreatedAt.Truncate(time.Microsecond),
 	}
 }
@@ -191,9 +302,9 @@ func showScope(s budget.Scope) BudgetScope {
 	return BudgetScope{Organization: &yes}
 }
 
-func showWindow(p budget.Period, w budget.Window) BudgetWindow {
+func showWindow(w budget.Window) BudgetWindow {
 	out := BudgetWindow{Start: w.Start.Truncate(time.Microsecond)}
-	if p != budget.Once {
+	if w.Ends() {
 		out.End = &w.End
 	}
 	return out
@@ -206,6 +317,6 @@ func example() Budget {
 		ID: "bud_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", Scope: BudgetScope{Organization: &yes}, Unit: "money", Amount: "12.50",
 		Currency: "USD", Period: "month", TimeZone: "UTC", Action: "block", Thresholds: []int{50, 80, 100},
 		Window: BudgetWindow{Start: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), End: &end},
-		Spent:  "3.20", Held: "0.0041", CreatedAt: time.Date(2026, 10, 12, 9, 0, 0, 0, time.UTC),
+		Spent:  "3.20", Held: "0.0041", Remaining: "9.2959", CreatedAt: time.Date(2026, 10, 12, 9, 0, 0, 0, time.UTC),
 	}
 }

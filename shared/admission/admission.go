@@ -163,10 +163,19 @@ type Gate interface {
 type Books interface {
 	// Credit tells what the database has granted. Older states are ignored.
 	Credit(ctx context.Context, org string, at time.Time, grants []Grant) error
-	// Commit drops entries that the ledger has and takes over its sums.
+	// Limit tells that a budget's limit has changed. Only the ceilings of the
+	// states count: a sum comes with the holds that it settles, else they would
+	// count twice. What was remembered of exhaustion is forgotten where there is
+	// more to be had.
+	Limit(ctx context.Context, org string, at time.Time, states []Grant) error
+	// Commit takes over the ledger's sums and drops what they settle: the holds of
+	// the events on these windows. A hold on a window that is not named stays.
 	Commit(ctx context.Context, c Committed) error
 	// Held is what is reserved on a window: holds and finals.
 	Held(org, budget string, start time.Time) int64
+	// Taken is what a window has spent, as far as the limiter was told, and what
+	// is held on it, both of one moment. It never exceeds what may be spent.
+	Taken(org, budget string, start time.Time) int64
 }
 
 // Versions orders changes of configuration: whoever read before a Bump finds that

@@ -64,6 +64,35 @@ func (s Scope) Covers(project, key, model string) bool {
 		(s.Model == "" || s.Model == model)
 }
 
+// Governing are the budgets of an organisation that its requests meet.
+type Governing struct {
+	Blocking []Budget
+	Warning  []Counted
+}
+
+// Counted is a budget with what was booked in its newest windows.
+type Counted struct {
+	Budget
+	Sums []Sum
+}
+
+// Sum is what was booked in a window.
+type Sum struct {
+	Window
+	Spent int64
+}
+
+// SpentAt is what was booked in the window that a moment falls into; 0 where
+// nothing was yet.
+func (c *Counted) SpentAt(at time.Time) int64 {
+	for _, s := range c.Sums {
+		if s.Contains(at) {
+			return s.Spent
+		}
+	}
+	return 0
+}
+
 // Budget is a limit on what is spent in a window.
 type Budget struct {
 	ID         string
@@ -86,8 +115,14 @@ type Window struct {
 	End   time.Time
 }
 
+// Contains reports whether the moment falls into the window.
+func (w Window) Contains(at time.Time) bool { return !at.Before(w.Start) && at.Before(w.End) }
+
 // never is the end of a window that has none, within what every store can hold.
 func never() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// Ends reports whether the window has an end: those of [Once] have none.
+func (w Window) Ends() bool { return w.End.Before(never()) }
 
 // WindowAt is the window of the budget that a moment falls into. Its edges are
 // midnights of the budget's time zone, so a day may have 23 or 25 hours.

@@ -2,9 +2,11 @@ package budget
 
 import (
 	"context"
+	"reflect"
 	"strconv"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
@@ -20,18 +22,48 @@ type State struct {
 	Held   int64 // reserved for requests that run, as far as this process knows
 }
 
-// Store keeps budgets. Every method works within one organisation.
-type Store interface {
-	// CreateBudget adds a budget and seeds its window with what was already used
-	// in it, with the organisation's accounting locked, so that each event counts
-	// once: in the seed or when it is booked.
-	CreateBudget(ctx context.Context, b Budget, w Window, rec audit.Record) (State, error)
-	ListBudgets(ctx context.Context, org string, at time.Time, after string, limit int) ([]State, error)
+// Changed is a budget after a change. Windows are the states of those of its
+// windows that requests may still be admitted to.
+type Changed struct {
+	State
+	Windows []admission.Grant
 }
 
-// Holds tells what is reserved at the moment, for display.
-type Holds interface {
-	Held(org, budgetID string, windowStart time.Time) int64
+// Store keeps budgets. Every method works within one organisation; a budget that
+// is not there is NotFound.
+//
+// Whatever sets what a budget counts or when it alerts locks the organisation's
+// accounting, so that each event counts once, and under one setting: before, in
+// the seed or the sum that is looked at, or when it is booked. Thresholds that are
+// reached are recorded in the same transaction.
+type Store interface {
+	// CreateBudget adds a budget and seeds its window with what was already used
+	// in it.
+	CreateBudget(ctx context.Context, b Budget, w Window, rec audit.Record) (State, error)
+	ListBudgets(ctx context.Context, org string, at time.Time, after string, limit int) ([]State, error)
+	GetBudget(ctx context.Context, org, budgetID string, at time.Time) (State, error)
+	// ChangeBudget sets amount, action and thresholds to what change makes of the
+	// budget. A budget that begins to block is seeded as a new one is. A nil record
+	// means that nothing has changed; the states are returned all the same.
+	ChangeBudget(ctx context.Context, org, budgetID string, at time.Time, change Edit) (Changed, error)
+	// ArchiveBudget takes a budget out of force. Its windows and alerts stay. It is
+	// fine to do so twice; the record is written once.
+	ArchiveBudget(ctx context.Context, org, budgetID string, rec audit.Record) error
+	// ListAlerts lists what a budget has alerted, the oldest first; also one that
+	// is archived.
+	ListAlerts(ctx context.Context, org, budgetID, after string, limit int) ([]Alert, error)
+}
+
+// Edit changes a budget and says how it is recorded.
+type Edit func(Budget) (Budget, *audit.Record, error)
+
+// Limits is what budgets need of the limiter.
+type Limits interface {
+	// Taken is what is spent and held of a window, for display.
+	Taken(org, budgetID string, windowStart time.Time) int64
+	// Limit and Bump are those of package admission.
+	Limit(ctx context.Context, org string, at time.Time, states []admission.Grant) error
+	Bump(ctx context.Context, org string) error
 }
 
 // Organizations tells what budgets must know of an organisation.
@@ -42,18 +74,12 @@ type Organizations interface {
 	CheckScope(ctx context.Context, org string, s Scope) error
 }
 
-// Bumper moves an organisation's configuration version on, as in package apikey.
-type Bumper interface {
-	Bump(ctx context.Context, org string) error
-}
-
-// Service creates and lists budgets.
+// Service creates, changes and lists budgets.
 type Service struct {
-	Store Store
-	Orgs  Organizations
-	Holds Holds
-	Bump  Bumper
-	Now   func() time.Time
+	Store  Store
+	Orgs   Organizations
+	Limits Limits
+	Now    func() time.Time
 }
 
 // NewBudget is what a budget is created from.
@@ -77,7 +103,7 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewBudget) (S
 	}
 	b := Budget{
 		ID: id.New(id.Budget), OrgID: p.OrgID, Scope: n.Scope, Unit: n.Unit, Currency: currency,
-		Period: n.Period, TimeZone: zone, Action: n.Action, Thresholds: n.Thresholds, CreatedBy: p.Actor(), CreatedAt: s.Now(),
+		Period: n.Period, TimeZone: zone, Action: n.Action, Thresholds: tidy(n.Thresholds), CreatedBy: p.Actor(), CreatedAt: s.Now(),
 	}
 	if len(b.Thresholds) == 0 {
 		b.Thresholds = DefaultThresholds()
@@ -91,15 +117,118 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewBudget) (S
 	if err := s.Orgs.CheckScope(ctx, p.OrgID, b.Scope); err != nil {
 		return State{}, err
 	}
-	rec := audit.New(ctx, p, b.CreatedAt, "budget.create", b.ID).With(map[string]any{
-		"unit": b.Unit, "amount": FormatAmount(b.Unit, b.Amount), "period": b.Period, "action": b.Action,
-		"project_id": b.Scope.ProjectID, "api_key_id": b.Scope.APIKeyID, "model": b.Scope.Model,
-	})
+	detail := b.settings()
+	detail["unit"], detail["period"] = b.Unit, b.Period
+	detail["project_id"], detail["api_key_id"], detail["model"] = b.Scope.ProjectID, b.Scope.APIKeyID, b.Scope.Model
+	rec := audit.New(ctx, p, b.CreatedAt, "budget.create", b.ID).With(detail)
 	st, err := s.Store.CreateBudget(ctx, b, b.WindowAt(b.CreatedAt), rec)
 	if err != nil {
 		return State{}, err
 	}
-	return st, s.Bump.Bump(ctx, p.OrgID)
+	return st, s.Limits.Bump(context.WithoutCancel(ctx), p.OrgID)
+}
+
+// settings are what of a budget can be changed, as they are audited.
+func (b *Budget) settings() map[string]any {
+	return map[string]any{"amount": FormatAmount(b.Unit, b.Amount), "action": b.Action, "thresholds": b.Thresholds}
+}
+
+// Patch is what of a budget is to be changed; what is nil stays.
+type Patch struct {
+	Amount     *string // decimal
+	Action     *Action
+	Thresholds []int
+}
+
+// apply returns the budget as the patch makes it.
+func (c Patch) apply(b Budget) (Budget, error) {
+	if c.Amount != nil {
+		var err error
+		if b.Amount, err = ParseAmount(b.Unit, *c.Amount); err != nil {
+			return b, err
+		}
+	}
+	if c.Action != nil {
+		b.Action = *c.Action
+	}
+	if c.Thresholds != nil {
+		b.Thresholds = tidy(c.Thresholds)
+	}
+	return b, b.check()
+}
+
+// Change changes a budget. It binds every request admitted after Change returns:
+// a raised limit leaves room at once, a cut one only stops admissions.
+func (s *Service) Change(ctx context.Context, p authz.Principal, budgetID string, c Patch) (State, error) {
+	if err := p.Require(authz.BudgetsWrite); err != nil {
+		return State{}, err
+	}
+	at := s.Now()
+	done, err := s.Store.ChangeBudget(ctx, p.OrgID, budgetID, at, func(b Budget) (Budget, *audit.Record, error) {
+		next, err := c.apply(b)
+		if err != nil || reflect.DeepEqual(b, next) {
+			return next, nil, err
+		}
+		rec := audit.New(ctx, p, at, "budget.change", b.ID).With(map[string]any{"before": b.settings(), "after": next.settings()})
+		return next, &rec, nil
+	})
+	if err != nil {
+		return State{}, err
+	}
+	// It is done: who asked for it may have left, the limiter is told all the same.
+	// Nothing to change is told too, for whoever asks again because the first
+	// answer was lost.
+	ctx = context.WithoutCancel(ctx)
+	if err := s.Limits.Limit(ctx, p.OrgID, at, done.Windows); err != nil {
+		return State{}, err
+	}
+	if err := s.Limits.Bump(ctx, p.OrgID); err != nil {
+		return State{}, err
+	}
+	s.hold(&done.State)
+	return done.State, nil
+}
+
+// Delete takes a budget out of force: no request admitted after Delete returns is
+// bound by it. What it counted is kept.
+func (s *Service) Delete(ctx context.Context, p authz.Principal, budgetID string) error {
+	if err := p.Require(authz.BudgetsWrite); err != nil {
+		return err
+	}
+	rec := audit.New(ctx, p, s.Now(), "budget.delete", budgetID)
+	if err := s.Store.ArchiveBudget(ctx, p.OrgID, budgetID, rec); err != nil {
+		return err
+	}
+	return s.Limits.Bump(context.WithoutCancel(ctx), p.OrgID)
+}
+
+// Get returns one budget with its current window.
+func (s *Service) Get(ctx context.Context, p authz.Principal, budgetID string) (State, error) {
+	if err := p.Require(authz.BudgetsRead); err != nil {
+		return State{}, err
+	}
+	st, err := s.Store.GetBudget(ctx, p.OrgID, budgetID, s.Now())
+	if err != nil {
+		return State{}, err
+	}
+	s.hold(&st)
+	return st, nil
+}
+
+// Alerts returns a page of the thresholds that a budget has reached.
+func (s *Service) Alerts(ctx context.Context, p authz.Principal, budgetID, after string, limit int) ([]Alert, error) {
+	if err := p.Require(authz.BudgetsRead); err != nil {
+		return nil, err
+	}
+	return s.Store.ListAlerts(ctx, p.OrgID, budgetID, after, limit)
+}
+
+// hold sets what is held: what the limiter knows to be taken, less what is booked.
+// The limiter's spent and held are of one moment and within the limit; what is
+// booked was read before. So the two add up to no more than the limit, although
+// what is being booked is held until the limiter hears of it.
+func (s *Service) hold(st *State) {
+	st.Held = max(0, s.Limits.Taken(st.OrgID, st.ID, st.Window.Start)-st.Spent)
 }
 
 // List returns a page of the organisation's budgets with their current windows.
@@ -112,7 +241,7 @@ func (s *Service) List(ctx context.Context, p authz.Principal, after string, lim
 		return nil, err
 	}
 	for i := range states {
-		states[i].Held = s.Holds.Held(p.OrgID, states[i].ID, states[i].Window.Start)
+		s.hold(&states[i])
 	}
 	return states, nil
 }

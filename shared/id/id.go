@@ -17,11 +17,13 @@ const (
 	User         = "user"
 	Key          = "key"
 	Budget       = "bud"
+	BudgetAlert  = "balert"
 	Backend      = "be"
 	Price        = "price"
 	Request      = "req" // also the usage event of the request
 	Audit        = "aud"
 	Ledger       = "led"
+	Invoice      = "inv"
 )
 
 // New returns a fresh id with the given prefix.

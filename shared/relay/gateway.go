@@ -45,9 +45,9 @@ type Catalogue interface {
 	Snapshot(ctx context.Context) (*model.Snapshot, error)
 }
 
-// Budgets reads the budgets of an organisation that block.
+// Budgets reads the budgets of an organisation that block, or warn.
 type Budgets interface {
-	Blocking(ctx context.Context, org string) ([]budget.Budget, error)
+	Governing(ctx context.Context, org string) (*budget.Governing, error)
 }
 
 // Admission admits requests and settles them, as admission.Service does.
@@ -102,7 +102,7 @@ type Config struct {
 // Gateway serves paid requests.
 type Gateway struct {
 	Config
-	budgets *fresh.Cache[string, []budget.Budget]
+	budgets *fresh.Cache[string, *budget.Governing]
 	breaker *breaker
 }
 
@@ -112,7 +112,7 @@ const readTimeout = 5 * time.Second
 func New(c Config) *Gateway {
 	return &Gateway{
 		Config:  c,
-		budgets: fresh.New(c.Budgets.Blocking, c.Versions.Latest, c.Now, readTimeout),
+		budgets: fresh.New(c.Budgets.Governing, c.Versions.Latest, c.Now, readTimeout),
 		breaker: &breaker{now: c.Now},
 	}
 }
@@ -129,7 +129,8 @@ type call struct {
 	price    pricing.Price
 	holds    []admission.Hold
 	units    []budget.Unit // of the holds
-	input    int64         // bounds, in tokens
+	warning  []budget.Counted
+	input    int64 // bounds, in tokens
 	output   int64
 	settled  bool // released or recorded: nothing is held any more
 	released bool // it came to nothing
@@ -189,6 +190,7 @@ func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request, seen *
 	}
 	verdict, err := g.admit(ctx, c, q.Key)
 	limitHeaders(w.Header(), verdict)
+	warn(w.Header(), c)
 	if err != nil {
 		return err
 	}
@@ -260,6 +262,9 @@ func (g *Gateway) admit(ctx context.Context, c *call, key string) (admission.Ver
 		if !errors.Is(err, admission.ErrStale) {
 			return v, err
 		}
+		if req.Version >= g.Versions.Version(c.key.OrgID) { // a budget ceased to block, and we are not told yet
+			g.budgets.Forget(c.key.OrgID)
+		}
 		if c.key, err = g.Keys.Resolve(ctx, key); err != nil {
 			return admission.Verdict{}, err
 		}
@@ -273,7 +278,8 @@ func (g *Gateway) request(ctx context.Context, c *call) (*admission.Request, err
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "read budgets", err).After(time.Second)
 	}
-	if err := g.hold(c, budgets.V); err != nil {
+	c.warning = budgets.V.Warning
+	if err := g.hold(c, budgets.V.Blocking); err != nil {
 		return nil, err
 	}
 	return &admission.Request{

@@ -45,6 +45,7 @@ type house struct {
 	record  apikey.Record
 	models  []*model.Model
 	budgets []budget.Budget
+	warning []budget.Counted
 	limit   int64 // of every budget
 	events  events
 	call    func(b model.Backend, body []byte) (*http.Response, error)
@@ -99,10 +100,10 @@ func (h *house) Snapshot(context.Context) (*model.Snapshot, error) {
 	return model.NewSnapshot(h.models), nil
 }
 
-// Blocking implements relay.Budgets.
-func (h *house) Blocking(context.Context, string) ([]budget.Budget, error) {
+// Governing implements relay.Budgets.
+func (h *house) Governing(context.Context, string) (*budget.Governing, error) {
 	h.step("budgets")
-	return h.budgets, nil
+	return &budget.Governing{Blocking: h.budgets, Warning: h.warning}, nil
 }
 
 // Grant implements admission.Granter.

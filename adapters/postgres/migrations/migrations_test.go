@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 func roles() []string {
-	return []string{"aiaas_gateway", "aiaas_router", "aiaas_accounts", "aiaas_analytics", "aiaas_metering", "aiaas_lookup", "aiaas_ledger", "aiaas_journal"}
+	return []string{"aiaas_gateway", "aiaas_router", "aiaas_accounts", "aiaas_analytics", "aiaas_metering", "aiaas_billing", "aiaas_lookup", "aiaas_ledger", "aiaas_journal"}
 }
 
 // unguarded lists what is wrong with the guard of tables that belong to an
@@ -103,7 +103,7 @@ func TestRunTimeRolesHaveTheLeastRights(t *testing.T) {
 		"reaches own schemas only": `SELECT r || ' ' || n FROM unnest($1::text[]) r, unnest(ARRAY['accounts', 'router', 'analytics']) n
 			WHERE has_schema_privilege(r, n, 'USAGE') AND (r, n) NOT IN (
 				('aiaas_gateway', 'accounts'), ('aiaas_gateway', 'router'), ('aiaas_gateway', 'analytics'), ('aiaas_router', 'router'),
-				('aiaas_accounts', 'accounts'), ('aiaas_lookup', 'accounts'), ('aiaas_analytics', 'analytics'), ('aiaas_metering', 'analytics'), ('aiaas_ledger', 'analytics'), ('aiaas_journal', 'router'))`,
+				('aiaas_accounts', 'accounts'), ('aiaas_lookup', 'accounts'), ('aiaas_analytics', 'analytics'), ('aiaas_metering', 'analytics'), ('aiaas_billing', 'analytics'), ('aiaas_ledger', 'analytics'), ('aiaas_journal', 'router'))`,
 		"deletes nothing but what is queued": `SELECT r || ' ' || c.oid::regclass FROM unnest($1::text[]) r, pg_class c
 			WHERE relnamespace::regnamespace::text IN ('accounts', 'router', 'analytics') AND relkind IN ('r', 'p') AND has_table_privilege(r, c.oid, 'DELETE, TRUNCATE')
 			AND (r, c.relname::text) NOT IN (('aiaas_metering', 'inbox'), ('aiaas_metering', 'dead_letters'), ('aiaas_metering', 'usage_deltas'), ('aiaas_journal', 'access_log'), ('aiaas_journal', 'idempotency_claims'))`,
@@ -154,6 +154,10 @@ BEGIN
     INSERT INTO analytics.accounting VALUES (o);
     INSERT INTO analytics.budgets VALUES (o, 'bud', NULL, NULL, NULL, 'money', 1, 'USD', 'month', 'UTC', 'block', '{}', 'x', now());
     INSERT INTO analytics.budget_windows VALUES (o, 'bud', now(), now());
+    INSERT INTO analytics.budget_alerts VALUES (o, 'balert', 'bud', now(), now(), 50, 1, 1);
+    INSERT INTO analytics.billing_profiles (org_id, updated_at) VALUES (o, now());
+    INSERT INTO analytics.invoices VALUES (o, 'inv', '2026-10-01', 'USD', 'UTC', 1, 1, 0, 1, 1, 0, 'draft', now());
+    INSERT INTO analytics.invoice_lines VALUES (o, 'inv', 1, 'p', 'p', 'm', 1, 1, 0, 1, 1, 0, now(), now());
     INSERT INTO analytics.inbox VALUES (o, 'req', '', NULL);
     INSERT INTO analytics.dead_letters VALUES (o, 'req', '', 'e');
     INSERT INTO analytics.usage_events VALUES (o, 'req', now(), 'p', 'k', 'm', 'b', 'pr', 'e', false, 'complete', false, 1, 0, 1, 1, 'USD', '2026-10-01', 0, 0);
@@ -204,6 +208,12 @@ func TestForeignRowsCantBeWritten(t *testing.T) {
 		{"aiaas_analytics", `INSERT INTO analytics.accounting VALUES ('org_9')`},
 		{"aiaas_analytics", `INSERT INTO analytics.budgets VALUES ('org_2', 'x', NULL, NULL, NULL, 'money', 1, 'USD', 'month', 'UTC', 'block', '{}', 'x', now())`},
 		{"aiaas_analytics", `INSERT INTO analytics.budget_windows VALUES ('org_2', 'bud', '2020-01-01', now())`},
+		{"aiaas_analytics", `INSERT INTO analytics.billing_profiles (org_id, updated_at) VALUES ('org_9', now())`},
+		{"aiaas_billing", `INSERT INTO analytics.invoices VALUES ('org_2', 'x', '2026-11-01', 'USD', 'UTC', 1, 1, 0, 1, 1, 0, 'draft', now())`},
+		{"aiaas_billing", `INSERT INTO analytics.invoice_lines VALUES ('org_2', 'inv', 2, 'p', 'p', 'm', 1, 1, 0, 1, 1, 0, now(), now())`},
+		{"aiaas_billing", `INSERT INTO analytics.ledger_entries VALUES ('org_2', 'x', 'adjustment', now(), '2026-10-01', 'p', '', 'm', '', 0, 0, 0, 0, 1, 'USD')`},
+		{"aiaas_billing", `INSERT INTO analytics.ledger_entries VALUES ('org_1', 'x', 'usage', now(), '2026-10-01', 'p', '', 'm', '', 0, 0, 0, 0, 1, 'USD')`},
+		{"aiaas_billing", `INSERT INTO analytics.audit_records VALUES ('org_2', 'x', now(), 'a', 'a', 't', '{}')`},
 	} {
 		if got := asRole(t, db, c.role, "org_1", c.sql); got != "42501" {
 			t.Errorf("%s: %s: %q; want it refused", c.role, c.sql, got)
@@ -214,6 +224,8 @@ func TestForeignRowsCantBeWritten(t *testing.T) {
 		{"aiaas_accounts", `WITH n AS (UPDATE accounts.organizations SET name = 'x' WHERE org_id = 'org_2' RETURNING 1) SELECT count(*)::text FROM n`},
 		{"aiaas_analytics", `WITH n AS (UPDATE analytics.budgets SET amount = 9 WHERE org_id = 'org_2' RETURNING 1) SELECT count(*)::text FROM n`},
 		{"aiaas_analytics", `WITH n AS (UPDATE analytics.budget_windows SET spent = 0 WHERE org_id = 'org_2' RETURNING 1) SELECT count(*)::text FROM n`},
+		{"aiaas_billing", `WITH n AS (UPDATE analytics.accounting SET open_period = '2030-01-01' WHERE org_id = 'org_2' RETURNING 1) SELECT count(*)::text FROM n`},
+		{"aiaas_billing", `WITH n AS (UPDATE analytics.invoices SET status = 'void' WHERE org_id = 'org_2' RETURNING 1) SELECT count(*)::text FROM n`},
 	} {
 		if got := asRole(t, db, c.role, "org_1", c.sql); got != "0" {
 			t.Errorf("%s: %s changed %s rows", c.role, c.sql, got)

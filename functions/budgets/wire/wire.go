@@ -30,7 +30,7 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 		return function.Function{}, err
 	}
 	svc := &budget.Service{
-		Store: postgres.NewBudgets(db), Orgs: postgres.NewKeys(accounts), Holds: limiter, Bump: limiter, Now: env.Now,
+		Store: postgres.NewBudgets(db), Orgs: postgres.NewKeys(accounts), Limits: limiter, Now: env.Now,
 	}
 	return function.Function{HTTP: budgets.New(svc, resolver, env.Log), Ready: db.Ping}, nil
 }

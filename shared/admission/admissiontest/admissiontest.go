@@ -44,7 +44,9 @@ func Run(t *testing.T, newLimiter func(t *testing.T) admission.Limiter) {
 		{"every lacking window is listed", testLacks},
 		{"windows are told apart by their start", testWindows},
 		{"exhaustion is remembered for half a second", testExhausted},
+		{"a changed limit counts at once", testLimit},
 		{"a hold lives until the ledger has it", testLife},
+		{"a hold goes with the sum of its window", testPartialCommit},
 		{"what is done twice counts once", testTwice},
 		{"messages may overtake each other", testOvertaking},
 		{"a request whose finish was lost is freed by its commit", testLostFinish},
@@ -160,6 +162,14 @@ func (b *bench) held(h admission.Hold, want int64) {
 	b.t.Helper()
 	if got := b.l.Held(b.org, h.Budget, h.Start); got != want {
 		b.t.Errorf("held on %s: %d; want %d", h.Budget, got, want)
+	}
+}
+
+// taken is what is spent and held.
+func (b *bench) taken(h admission.Hold, want int64) {
+	b.t.Helper()
+	if got := b.l.Taken(b.org, h.Budget, h.Start); got != want {
+		b.t.Errorf("taken of %s: %d; want %d", h.Budget, got, want)
 	}
 }
 

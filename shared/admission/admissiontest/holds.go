@@ -104,6 +104,83 @@ func testExhausted(t *testing.T, l admission.Limiter) {
 	}
 }
 
+// testLimit raises and cuts a limit, by states that overtake grants.
+func testLimit(t *testing.T, l admission.Limiter) {
+	b := newBench(t, l)
+	h := b.budget()
+	b.fund(h, 100)
+	b.must(b.holding(of(h, 90)))
+	limit := func(limit, granted, spent, seq int64) {
+		t.Helper()
+		g := []admission.Grant{{Budget: h.Budget, Start: h.Start, Limit: limit, Granted: granted, Spent: spent, Seq: seq}}
+		if err := b.l.Limit(t.Context(), b.org, b.at, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asks := func(amount int64, want bool) {
+		t.Helper()
+		if v := b.admit(b.holding(of(h, amount))); v.Outcome != admission.Short || v.Ask != want {
+			t.Errorf("a hold of %d: %s; want short, and to ask: %t", amount, describe(v), want)
+		}
+	}
+	asks(11, false)       // exhausted, and known to be
+	limit(200, 100, 0, 2) // raised: nothing more is granted, but there is more to be had
+	asks(11, true)        // at once
+	b.room(h, 10)         // what is granted is as before
+	b.credit(admission.Grant{Budget: h.Budget, Start: h.Start, Limit: 100, Granted: 100, Seq: 1})
+	asks(11, true)       // an older answer hides nothing
+	limit(95, 100, 0, 3) // cut
+	b.room(h, 5)
+	limit(200, 100, 0, 2) // the raise, again and late
+	b.room(h, 5)
+	limit(50, 100, 0, 4) // cut below what is held
+	b.held(h, 90)        // which stays
+	asks(1, false)
+	limit(300, 250, 60, 5) // the sum of a limit is not taken over: its events are still held
+	b.taken(h, 90)
+	b.room(h, 160)
+	unknown := b.budget()
+	g := []admission.Grant{{Budget: unknown.Budget, Start: unknown.Start, Limit: 10, Granted: 10, Seq: 1}}
+	if err := b.l.Limit(t.Context(), b.org, b.at, g); err != nil {
+		t.Fatal(err)
+	}
+	b.taken(unknown, 0)
+}
+
+// testPartialCommit tells of an event's sums one by one: the hold on a window
+// stays until its own sum has come, else what it stands for would look free.
+func testPartialCommit(t *testing.T, l admission.Limiter) {
+	b := newBench(t, l)
+	one, two := b.budget(), b.budget()
+	b.fund(one, 100)
+	b.fund(two, 100)
+	of1, of2 := of(one, 40), of(two, 30)
+	sum := func(h admission.Hold, spent, seq int64) []admission.Spent {
+		return []admission.Spent{{Budget: h.Budget, Start: h.Start, Spent: spent, Seq: seq}}
+	}
+	final, running := b.must(b.holding(of1, of2)), b.must(b.holding(of1, of2))
+	b.finish(final, 0, 20, 0)
+	for _, id := range []string{final.ID, running.ID} {
+		b.commit(admission.Committed{IDs: []string{id}})
+	}
+	b.held(one, 60) // no sum, no change
+	b.commit(admission.Committed{IDs: []string{final.ID, running.ID}, Windows: sum(one, 45, 10)})
+	b.held(one, 0)
+	b.held(two, 30)
+	b.taken(one, 45)
+	b.taken(two, 30)
+	b.release(running) // it is booked
+	b.finish(running, 0, 1, 1)
+	b.held(two, 30)
+	for range 2 {
+		b.commit(admission.Committed{IDs: []string{final.ID, running.ID}, Windows: sum(two, 25, 11)})
+		b.held(two, 0)
+		b.taken(two, 25)
+		b.room(one, 55)
+		b.room(two, 75)
+	}
+}
+
 func testLife(t *testing.T, l admission.Limiter) {
 	b := newBench(t, l)
 	one, two := b.budget(), b.budget()
