@@ -10,6 +10,8 @@ import (
 	budgetswire "github.com/aiaas/aiaas/functions/budgets/wire"
 	"github.com/aiaas/aiaas/functions/inference"
 	inferencewire "github.com/aiaas/aiaas/functions/inference/wire"
+	"github.com/aiaas/aiaas/functions/invoices"
+	invoiceswire "github.com/aiaas/aiaas/functions/invoices/wire"
 	"github.com/aiaas/aiaas/functions/keys"
 	keyswire "github.com/aiaas/aiaas/functions/keys/wire"
 	"github.com/aiaas/aiaas/functions/metering"
@@ -32,6 +34,7 @@ func Catalogue() []function.Entry {
 		{Spec: budgets.Spec(), Wire: budgetswire.Wire},
 		{Spec: metering.Spec(), Wire: meteringwire.Wire},
 		{Spec: analytics.Spec(), Wire: analyticswire.Wire},
+		{Spec: invoices.Spec(), Wire: invoiceswire.Wire},
 		{Spec: requests.Spec(), Wire: requestswire.Wire},
 		{Spec: operations.Spec(), Wire: operationswire.Wire},
 	}

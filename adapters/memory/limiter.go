@@ -98,9 +98,13 @@ func (w *window) raise(g admission.Grant, at time.Time) {
 }
 
 func (w *window) settle(spent, seq int64) {
-	if seq > w.spentSeq {
-		w.spent, w.spentSeq = spent, seq
+	if seq <= w.spentSeq {
+		return
 	}
+	if spent != w.spent {
+		w.askAfter = time.Time{} // it may have holds that we are told of later: who is short asks
+	}
+	w.spent, w.spentSeq = spent, seq
 }
 
 type entry struct {
@@ -350,21 +354,8 @@ func (l *Limiter) Credit(_ context.Context, orgID string, at time.Time, grants [
 		if !ok {
 			continue
 		}
-		w.raise(g, at)
 		w.settle(g.Spent, g.Seq)
-	}
-	return nil
-}
-
-// Limit takes over ceilings.
-func (l *Limiter) Limit(_ context.Context, orgID string, at time.Time, states []admission.Grant) error {
-	o := l.org(orgID)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, g := range states {
-		if w, ok := o.windows[windowKey{g.Budget, g.Start.UnixMicro()}]; ok {
-			w.raise(g, at)
-		}
+		w.raise(g, at)
 	}
 	return nil
 }

@@ -20,48 +20,68 @@ const lateAdmission = time.Hour
 // ChangeBudget implements [budget.Store]. Besides the accounting it locks the
 // budget, for grants don't lock the accounting: a grant that read the old limit
 // has committed by then, and one that comes later finds the new one.
-func (s *Budgets) ChangeBudget(ctx context.Context, org, budgetID string, at time.Time, change budget.Edit) (budget.Changed, error) {
+func (s *Budgets) ChangeBudget(ctx context.Context, org, budgetID string, at time.Time, edit budget.Edit) (budget.Changed, error) {
 	var out budget.Changed
 	err := s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
 		if err := lockAccounting(ctx, tx, org); err != nil {
 			return err
 		}
-		st, err := s.one(ctx, tx, org, budgetID, at, "FOR NO KEY UPDATE")
+		st, err := s.one(ctx, tx, ref{org, budgetID}, at, "FOR NO KEY UPDATE")
 		if err != nil {
 			return err
 		}
 		blocked := st.Action == budget.Block
 		var rec *audit.Record
-		if st.Budget, rec, err = change(st.Budget); err != nil {
+		if st.Budget, rec, err = edit.Change(st.Budget); err != nil {
 			return err
 		}
 		if rec != nil {
-			if err := s.set(ctx, tx, &st, !blocked && st.Action == budget.Block, at); err != nil {
+			if err := set(ctx, tx, &st.Budget, *rec); err != nil {
 				return err
 			}
-			if err := writeAudit(ctx, tx, "analytics", *rec); err != nil {
+		}
+		if !blocked && st.Action == budget.Block {
+			if err := beginToBlock(ctx, tx, &st, at); err != nil {
 				return err
 			}
 		}
 		out = budget.Changed{State: st}
-		return touchWindows(ctx, tx, &out, at)
+		if err := touchWindows(ctx, tx, &out, at); err != nil {
+			return err
+		}
+		out.Booked, err = booked(ctx, tx, org, edit.Finals())
+		return err
 	})
 	return out, err
 }
 
-// set writes the settings of a budget. One that begins to block hands out nothing
-// but what was spent by then: what was granted before it ceased to block counts no
-// more, for nobody knows which process has it.
-func (s *Budgets) set(ctx context.Context, tx pgx.Tx, st *budget.State, begins bool, at time.Time) error {
+// booked tells which of the events are in the ledger.
+func booked(ctx context.Context, tx pgx.Tx, org string, ids []string) ([]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, `SELECT event_id FROM analytics.usage_events WHERE org_id = $1 AND event_id = ANY($2)`, org, ids)
+	if err != nil {
+		return nil, fmt.Errorf("query what is booked: %w", err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string]) //nolint:wrapcheck // translated by InOrg
+}
+
+// set writes the settings of a budget.
+func set(ctx context.Context, tx pgx.Tx, b *budget.Budget, rec audit.Record) error {
 	_, err := tx.Exec(ctx, `UPDATE analytics.budgets SET amount = $3, action = $4, thresholds = $5 WHERE org_id = $1 AND budget_id = $2`,
-		st.OrgID, st.ID, st.Amount, st.Action, st.Thresholds)
+		b.OrgID, b.ID, b.Amount, b.Action, b.Thresholds)
 	if err != nil {
 		return fmt.Errorf("update budget: %w", err)
 	}
-	if !begins {
-		return nil
-	}
-	_, err = tx.Exec(ctx, `UPDATE analytics.budget_windows SET granted = spent WHERE org_id = $1 AND budget_id = $2 AND window_end > $3`,
+	return writeAudit(ctx, tx, "analytics", rec)
+}
+
+// beginToBlock seeds a budget that did not block: it hands out nothing but what was
+// spent by then. What was granted before it ceased to block counts no more, for
+// nobody knows which process has it.
+func beginToBlock(ctx context.Context, tx pgx.Tx, st *budget.State, at time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE analytics.budget_windows SET granted = spent WHERE org_id = $1 AND budget_id = $2 AND window_end > $3`,
 		st.OrgID, st.ID, at.Add(-lateAdmission))
 	if err != nil {
 		return fmt.Errorf("take back grants: %w", err)

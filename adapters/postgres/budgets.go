@@ -141,7 +141,7 @@ func (s *Budgets) ListBudgets(ctx context.Context, org string, at time.Time, aft
 func (s *Budgets) GetBudget(ctx context.Context, org, budgetID string, at time.Time) (budget.State, error) {
 	var st budget.State
 	err := s.db.InOrg(ctx, org, func(tx pgx.Tx) (err error) {
-		if st, err = s.one(ctx, tx, org, budgetID, at, ""); err != nil {
+		if st, err = s.one(ctx, tx, ref{org, budgetID}, at, ""); err != nil {
 			return err
 		}
 		one := []budget.State{st}
@@ -154,9 +154,12 @@ func (s *Budgets) GetBudget(ctx context.Context, org, budgetID string, at time.T
 
 func errNoBudget() *fault.Error { return fault.New(fault.NotFound, "there is no such budget") }
 
-// one reads a budget, with a lock where one is named.
-func (s *Budgets) one(ctx context.Context, tx pgx.Tx, org, budgetID string, at time.Time, lock string) (budget.State, error) {
-	rows, err := tx.Query(ctx, selectBudgets+` AND budget_id = $2 `+lock, org, budgetID)
+// ref names a budget.
+type ref struct{ org, id string }
+
+// one reads a budget, with a lock where one is named, as "FOR UPDATE".
+func (s *Budgets) one(ctx context.Context, tx pgx.Tx, b ref, at time.Time, lock string) (budget.State, error) {
+	rows, err := tx.Query(ctx, selectBudgets+` AND budget_id = $2 `+lock, b.org, b.id)
 	if err != nil {
 		return budget.State{}, fmt.Errorf("query budget: %w", err)
 	}

@@ -32,6 +32,7 @@ const (
 	RoleAccounts  Role = "aiaas_accounts"  // organisations, projects, keys
 	RoleAnalytics Role = "aiaas_analytics" // one organisation's budgets and usage
 	RoleMetering  Role = "aiaas_metering"  // events into the ledger, across organisations
+	RoleBilling   Role = "aiaas_billing"   // closes months and issues invoices, across organisations
 )
 
 // DB is a connection pool under one role. It connects on first use.

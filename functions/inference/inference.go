@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aiaas/aiaas/shared/accesslog"
@@ -81,11 +82,11 @@ func New(c Config) http.Handler {
 	for _, r := range Spec().Routes {
 		switch r.OperationID {
 		case "createInference", "createChatCompletion":
-			mux.Handle(r.Pattern(), c.handle(c.chat))
+			mux.Handle(r.Pattern(), c.handle(r.Path, c.chat))
 		case "listModels":
-			mux.Handle(r.Pattern(), c.handle(c.listModels))
+			mux.Handle(r.Pattern(), c.handle(r.Path, c.listModels))
 		case "getModel":
-			mux.Handle(r.Pattern(), c.handle(c.getModel))
+			mux.Handle(r.Pattern(), c.handle("/v1/models/{id}", c.getModel))
 		}
 	}
 	return mux
@@ -94,6 +95,7 @@ func New(c Config) http.Handler {
 // call is one request on its way.
 type call struct {
 	id   string
+	path string // of the route, without what the caller puts into it
 	key  string // the API key's text
 	from relay.Origin
 	seen relay.Seen
@@ -102,13 +104,13 @@ type call struct {
 type handler func(w http.ResponseWriter, r *http.Request, c *call) error
 
 // handle is the one way in: request id, key, error form.
-func (c Config) handle(h handler) http.Handler {
+func (c Config) handle(path string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &call{id: id.New(id.Request), from: relay.Origin{Address: c.Origins.Address(r), UserAgent: origin.UserAgent(r)}}
+		x := &call{id: id.New(id.Request), path: path, from: relay.Origin{Address: c.Origins.Address(r), UserAgent: origin.UserAgent(r)}}
 		header := w.Header()
 		header["X-Request-Id"] = []string{x.id}
 		header["X-Content-Type-Options"] = []string{"nosniff"}
-		defer c.recovered(w, r, x.id)
+		defer c.recovered(w, r, x)
 		var err error
 		if x.key, err = apikey.FromRequest(r); err == nil {
 			err = h(w, r, x)
@@ -116,14 +118,15 @@ func (c Config) handle(h handler) http.Handler {
 		if err != nil {
 			c.fail(w, r, x.id, err)
 		}
-		if !x.seen.Recorded {
-			c.log(r, x, err)
-		}
+		c.log(x, err)
 	})
 }
 
 // log notes a request that leaves no usage, where it is known whose it is.
-func (c Config) log(r *http.Request, x *call, err error) {
+func (c Config) log(x *call, err error) {
+	if x.seen.Recorded {
+		return
+	}
 	k := x.seen.Key
 	if k == nil {
 		var ok bool
@@ -133,15 +136,18 @@ func (c Config) log(r *http.Request, x *call, err error) {
 	}
 	l := accesslog.Line{
 		OrgID: k.OrgID, RequestID: x.id, At: c.Now().Truncate(time.Microsecond), APIKeyID: k.KeyID, ProjectID: k.ProjectID,
-		Model: x.seen.Model, Endpoint: r.URL.Path, Status: http.StatusOK, Address: x.from.Address, UserAgent: x.from.UserAgent,
+		Model: x.seen.Model, Endpoint: x.path, Status: http.StatusOK, Address: x.from.Address, UserAgent: x.from.UserAgent,
 	}
 	switch f := fault.From(err); {
 	case errors.Is(err, relay.ErrClientGone):
 		l.Status, l.Code = relay.StatusClientGone, "client_gone"
 	case err != nil:
-		l.Status, l.Code, l.Detail = f.Status(), string(f.Code), accesslog.Text(f.Detail)
+		l.Status, l.Code, l.Detail = f.Status(), string(f.Code), f.Detail
 		if errors.Is(err, relay.ErrTold) {
 			l.Status = http.StatusOK // it had begun to answer
+		}
+		if errors.Is(err, relay.ErrRefused) {
+			l.Detail = relay.ErrRefused.Error() // its own words may be the prompt's
 		}
 	case x.seen.Replay != "":
 		l.Code, l.Detail = "idempotent_replay", x.seen.Replay
@@ -161,27 +167,33 @@ func (c Config) fail(w http.ResponseWriter, r *http.Request, requestID string, e
 
 // recovered turns a panic into an error answer, where none has begun, and into a
 // broken connection where one has.
-func (c Config) recovered(w http.ResponseWriter, r *http.Request, requestID string) {
+func (c Config) recovered(w http.ResponseWriter, r *http.Request, x *call) {
 	p := recover()
 	if p == nil {
 		return
 	}
+	requestID, err := x.id, error(fault.New(fault.Internal, ""))
 	if p != http.ErrAbortHandler { //nolint:errorlint // a sentinel that is panicked with as it is
 		c.Log.ErrorContext(r.Context(), "handler panicked", "request_id", requestID, "panic", p, "stack", string(debug.Stack()))
 	}
 	if w.Header().Get("Content-Type") != "" {
+		c.log(x, errors.Join(relay.ErrTold, err))
 		panic(http.ErrAbortHandler)
 	}
-	fault.Write(w, r, requestID, fault.New(fault.Internal, ""), true)
+	c.log(x, err)
+	fault.Write(w, r, requestID, err, true)
 }
 
 func (c Config) chat(w http.ResponseWriter, r *http.Request, x *call) error {
 	q := relay.Request{
-		ID: x.id, Key: x.key, Endpoint: r.URL.Path, From: x.from,
-		Body: func() ([]byte, error) { return readBody(w, r, c.MaxBody) },
+		ID: x.id, Key: x.key, Endpoint: x.path, From: x.from,
 	}
-	if err := idempotencyKey(r.Header, &q); err != nil {
-		return err
+	err := idempotencyKey(r.Header, &q)
+	q.Body = func() ([]byte, error) {
+		if err != nil { // told to keys that may call, as all that is wrong with a request
+			return nil, err
+		}
+		return readBody(w, r, c.MaxBody)
 	}
 	return c.Gateway.Chat(w, r, q, &x.seen)
 }
@@ -299,7 +311,7 @@ func (c Config) getModel(w http.ResponseWriter, r *http.Request, x *call) error 
 		return err
 	}
 	name := r.PathValue("id")
-	x.seen.Model = accesslog.Text(name)
+	x.seen.Model = strings.Clone(name) // the URL need not be kept with it
 	m, ok := s.Get(name)
 	if !ok || !k.AllowsModel(name) {
 		return relay.ErrNoModel(name)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aiaas/aiaas/shared/accesslog"
 	"github.com/aiaas/aiaas/shared/authz"
+	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/rest"
@@ -157,6 +158,9 @@ type getInput struct {
 type getOutput struct{ Body Request }
 
 func (h *handlers) get(ctx context.Context, p authz.Principal, in *getInput) (*getOutput, error) {
+	if !id.Valid(id.Request, in.ID) {
+		return nil, fault.New(fault.NotFound, "there is no such request")
+	}
 	r, err := h.q.Get(ctx, p, in.ID)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"github.com/aiaas/aiaas/functions/analytics"
 	"github.com/aiaas/aiaas/functions/budgets"
 	inference "github.com/aiaas/aiaas/functions/inference/openapi"
+	"github.com/aiaas/aiaas/functions/invoices"
 	"github.com/aiaas/aiaas/functions/keys"
 	"github.com/aiaas/aiaas/functions/models"
 	"github.com/aiaas/aiaas/functions/operations"
@@ -29,6 +30,7 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 		rest.Tag{Name: "Usage", Description: "What was used, and its exact cost."},
 		rest.Tag{Name: "API keys", Description: "Hand out and revoke keys."},
 		rest.Tag{Name: "Budgets", Description: "Limit what is spent, by organisation, project, key or model."},
+		rest.Tag{Name: "Invoices", Description: "What is to be paid for a month, as JSON, CSV and PDF; who is billed, and who bills."},
 		rest.Tag{Name: "Catalogue", Description: "Models, backends and prices. For the platform's administrators."},
 		rest.Tag{Name: "Jobs", Description: "What runs by schedule, what it did, and starting it by hand. For the platform's administrators."},
 		rest.Tag{Name: "Operations", Description: "Health and this reference. Public."},
@@ -53,7 +55,7 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 
 func describers() map[string]func(*rest.Document) {
 	return map[string]func(*rest.Document){
-		"analytics": analytics.Describe, "budgets": budgets.Describe, "keys": keys.Describe,
+		"analytics": analytics.Describe, "budgets": budgets.Describe, "invoices": invoices.Describe, "keys": keys.Describe,
 		"models": models.Describe, "operations": operations.Describe, "requests": requests.Describe,
 	}
 }

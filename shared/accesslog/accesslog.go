@@ -7,8 +7,10 @@
 // gathers them in memory and writes them in the background, for a denial must not
 // cost more than a served request. Storms are summed up: of many lines that are
 // alike within a minute the first stand alone and the rest in one line with their
-// count. [Queries] reads both as one list, ordered by request id, which is ordered
-// by time.
+// count. Who varies requests to escape that gains nothing: past so many kinds or
+// lines a minute, a key's lines are summed up by what was answered, whatever was
+// asked for and wherever it came from. [Queries] reads both as one list, ordered by
+// request id, which is ordered by time.
 package accesslog
 
 import (
@@ -29,16 +31,17 @@ type Line struct {
 	Count     int64
 	APIKeyID  string
 	ProjectID string
-	Model     string // "" where it is not known
-	Endpoint  string
+	Model     string // "" where it is not known, or not one
+	Endpoint  string // likewise
 	Status    int
 	Code      string // of the error; "" where there was none
-	Detail    string // what the caller was told
-	Address   string // where the request came from
-	UserAgent string
+	Detail    string // what the caller was told; the first, of several
+	Address   string // where the request came from; "" where that is not one place
+	UserAgent string // the first, of several
 }
 
-// Sink writes lines. One with an id that is there already adds its count.
+// Sink writes lines, each id at most once a call. One with an id that is there
+// already adds its count.
 type Sink interface {
 	LogRequests(ctx context.Context, lines []Line) error
 }
@@ -46,6 +49,8 @@ type Sink interface {
 // The bounds of a writer.
 const (
 	alone      = 10              // lines that are alike and stand alone within a minute
+	aloneOfKey = 100             // of one key, alike or not
+	kindsOfKey = 50              // of lines that are alike, within a minute
 	maxPending = 20_000          // lines in memory; more are counted and told to the operator
 	flushEvery = time.Second     // how long a line waits at most
 	flushBatch = 1_000           // lines of one write
@@ -62,6 +67,7 @@ type Writer struct {
 	mu      sync.Mutex
 	pending []Line
 	storms  map[alike]*storm
+	keys    map[owner]*volume
 	minute  int64
 	lost    int64
 }
@@ -78,35 +84,39 @@ type storm struct {
 	id   string
 }
 
+type owner struct{ org, key string }
+
+// volume is what a key has caused within the minute.
+type volume struct{ kinds, alone int }
+
 // NewWriter starts a writer. Close ends it.
 func NewWriter(ctx context.Context, sink Sink, log *slog.Logger) *Writer {
-	w := &Writer{sink: sink, log: log, stop: make(chan struct{}), done: make(chan struct{}), storms: map[alike]*storm{}}
+	w := &Writer{sink: sink, log: log, stop: make(chan struct{}), done: make(chan struct{}), storms: map[alike]*storm{}, keys: map[owner]*volume{}}
 	go w.run(context.WithoutCancel(ctx)) // it outlives the call that starts it
 	return w
 }
 
-// Add takes a line. It never waits.
+// Add takes a line. It never waits. Texts are made fit to be kept.
 func (w *Writer) Add(l Line) {
 	l.Count, l.Last = 1, l.At
+	for _, text := range []*string{&l.Model, &l.Endpoint, &l.Detail, &l.Address, &l.UserAgent} {
+		*text = Text(*text)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if m := l.At.Unix() / 60; m != w.minute {
 		w.minute = m
 		w.endStorms()
 	}
-	k := alike{l.OrgID, l.APIKeyID, l.Address, l.Endpoint, l.Model, l.Code, l.Status}
-	s := w.storms[k]
-	switch {
-	case s == nil && len(w.storms) >= maxPending:
+	of, s := w.storm(&l)
+	if s == nil {
 		w.lost++
 		return
-	case s == nil:
-		s = &storm{}
-		w.storms[k] = s
 	}
 	s.seen++
 	switch {
-	case s.seen <= alone && len(w.pending) < maxPending:
+	case s.seen <= alone && of.alone < aloneOfKey && len(w.pending) < maxPending:
+		of.alone++
 		w.pending = append(w.pending, l)
 	case s.rest == nil:
 		if s.id == "" {
@@ -120,10 +130,36 @@ func (w *Writer) Add(l Line) {
 	}
 }
 
+// storm is that of a line, or nil where there are too many. Past its kinds a key's
+// lines lose what tells them apart.
+func (w *Writer) storm(l *Line) (*volume, *storm) {
+	of := w.keys[owner{l.OrgID, l.APIKeyID}]
+	if of == nil {
+		of = &volume{}
+		w.keys[owner{l.OrgID, l.APIKeyID}] = of
+	}
+	s := w.storms[kind(l)]
+	if s == nil && of.kinds >= kindsOfKey {
+		l.Model, l.Endpoint, l.Address = "", "", ""
+		s = w.storms[kind(l)]
+	}
+	if s == nil && len(w.storms) < maxPending {
+		of.kinds++
+		s = &storm{}
+		w.storms[kind(l)] = s
+	}
+	return of, s
+}
+
+func kind(l *Line) alike {
+	return alike{l.OrgID, l.APIKeyID, l.Address, l.Endpoint, l.Model, l.Code, l.Status}
+}
+
 // endStorms moves what was summed up to the pending lines and forgets the storms.
 func (w *Writer) endStorms() {
 	w.collect()
 	clear(w.storms)
+	clear(w.keys)
 }
 
 func (w *Writer) collect() {
@@ -133,6 +169,24 @@ func (w *Writer) collect() {
 			s.rest = nil
 		}
 	}
+}
+
+// united puts lines of one id together: a storm that goes on while the sink is down
+// leaves several.
+func united(lines []Line) []Line {
+	at := make(map[string]int, len(lines))
+	out := lines[:0]
+	for _, l := range lines {
+		i, ok := at[l.RequestID]
+		if !ok {
+			at[l.RequestID] = len(out)
+			out = append(out, l)
+			continue
+		}
+		out[i].Count += l.Count
+		out[i].Last = l.Last
+	}
+	return out
 }
 
 func (w *Writer) run(ctx context.Context) {
@@ -156,7 +210,7 @@ func (w *Writer) run(ctx context.Context) {
 func Text(s string) string {
 	const most = 300
 	if len(s) > most {
-		s = s[:most]
+		s = strings.Clone(s[:most]) // what is kept must not keep the whole
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -166,13 +220,14 @@ func Text(s string) string {
 	}, strings.ToValidUTF8(s, ""))
 }
 
-// Flush writes what is pending. What can't be written is kept, within bounds.
+// Flush writes what is pending. What can't be written is kept, within bounds. It is
+// the background's, and the last at the end: one at a time.
 func (w *Writer) Flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushLimit)
 	defer cancel()
 	w.mu.Lock()
 	w.collect()
-	lines, lost := w.pending, w.lost
+	lines, lost := united(w.pending), w.lost
 	w.pending, w.lost = nil, 0
 	w.mu.Unlock()
 	if lost > 0 {

@@ -75,13 +75,17 @@ func (q *Queries) List(ctx context.Context, p authz.Principal, f Filter, before 
 		return nil, err
 	}
 	list := make([]Request, 0, len(lines)+len(served))
-	for _, l := range lines {
-		list = append(list, Request{Line: l})
-	}
 	for i := range served {
 		list = append(list, ofServed(Served{Event: served[i], Booked: true}))
 	}
-	slices.SortFunc(list, func(a, b Request) int { return cmp.Compare(b.RequestID, a.RequestID) })
+	for _, l := range lines {
+		list = append(list, Request{Line: l})
+	}
+	slices.SortStableFunc(list, func(a, b Request) int { return cmp.Compare(b.RequestID, a.RequestID) })
+	// A request whose record came through after it was answered with an error has a
+	// line too: the usage is what counts. Where either source had a page's worth,
+	// there still is one.
+	list = slices.CompactFunc(list, func(a, b Request) bool { return a.RequestID == b.RequestID })
 	return list[:min(len(list), most)], nil
 }
 

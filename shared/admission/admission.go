@@ -161,16 +161,17 @@ type Gate interface {
 
 // Books keeps a limiter in step with the database.
 type Books interface {
-	// Credit tells what the database has granted. Older states are ignored.
+	// Credit tells what the database has granted, or that a limit has changed. Older
+	// states are ignored. What was remembered of exhaustion is forgotten where there
+	// is more to be had. Whoever knows which events the sums have commits those
+	// first, with the sums: else they count twice until they are.
 	Credit(ctx context.Context, org string, at time.Time, grants []Grant) error
-	// Limit tells that a budget's limit has changed. Only the ceilings of the
-	// states count: a sum comes with the holds that it settles, else they would
-	// count twice. What was remembered of exhaustion is forgotten where there is
-	// more to be had.
-	Limit(ctx context.Context, org string, at time.Time, states []Grant) error
 	// Commit takes over the ledger's sums and drops what they settle: the holds of
 	// the events on these windows. A hold on a window that is not named stays.
 	Commit(ctx context.Context, c Committed) error
+	// Finals lists the requests of an organisation that are settled here and not
+	// known to be booked.
+	Finals(org string) []string
 	// Held is what is reserved on a window: holds and finals.
 	Held(org, budget string, start time.Time) int64
 	// Taken is what a window has spent, as far as the limiter was told, and what

@@ -22,11 +22,14 @@ type State struct {
 	Held   int64 // reserved for requests that run, as far as this process knows
 }
 
-// Changed is a budget after a change. Windows are the states of those of its
-// windows that requests may still be admitted to.
+// Changed is a budget after a change.
 type Changed struct {
 	State
+	// Windows are the states of those of its windows that requests may still be
+	// admitted to; none where it does not block.
 	Windows []admission.Grant
+	// Booked are those of the finals that the windows' sums have: all, and no others.
+	Booked []string
 }
 
 // Store keeps budgets. Every method works within one organisation; a budget that
@@ -54,15 +57,23 @@ type Store interface {
 	ListAlerts(ctx context.Context, org, budgetID, after string, limit int) ([]Alert, error)
 }
 
-// Edit changes a budget and says how it is recorded.
-type Edit func(Budget) (Budget, *audit.Record, error)
+// Edit is a change of a budget.
+type Edit struct {
+	// Change says what the budget becomes, and how that is recorded.
+	Change func(Budget) (Budget, *audit.Record, error)
+	// Finals lists the requests that the limiter knows to be settled and not to be
+	// booked. It is called while nothing is being booked.
+	Finals func() []string
+}
 
 // Limits is what budgets need of the limiter.
 type Limits interface {
 	// Taken is what is spent and held of a window, for display.
 	Taken(org, budgetID string, windowStart time.Time) int64
-	// Limit and Bump are those of package admission.
-	Limit(ctx context.Context, org string, at time.Time, states []admission.Grant) error
+	// The others are those of package admission.
+	Finals(org string) []string
+	Commit(ctx context.Context, c admission.Committed) error
+	Credit(ctx context.Context, org string, at time.Time, grants []admission.Grant) error
 	Bump(ctx context.Context, org string) error
 }
 
@@ -164,29 +175,41 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, budgetID string
 		return State{}, err
 	}
 	at := s.Now()
-	done, err := s.Store.ChangeBudget(ctx, p.OrgID, budgetID, at, func(b Budget) (Budget, *audit.Record, error) {
+	edit := func(b Budget) (Budget, *audit.Record, error) {
 		next, err := c.apply(b)
 		if err != nil || reflect.DeepEqual(b, next) {
 			return next, nil, err
 		}
 		rec := audit.New(ctx, p, at, "budget.change", b.ID).With(map[string]any{"before": b.settings(), "after": next.settings()})
 		return next, &rec, nil
-	})
+	}
+	finals := func() []string { return s.Limits.Finals(p.OrgID) }
+	done, err := s.Store.ChangeBudget(ctx, p.OrgID, budgetID, at, Edit{Change: edit, Finals: finals})
 	if err != nil {
 		return State{}, err
 	}
 	// It is done: who asked for it may have left, the limiter is told all the same.
-	// Nothing to change is told too, for whoever asks again because the first
-	// answer was lost.
-	ctx = context.WithoutCancel(ctx)
-	if err := s.Limits.Limit(ctx, p.OrgID, at, done.Windows); err != nil {
-		return State{}, err
-	}
-	if err := s.Limits.Bump(ctx, p.OrgID); err != nil {
+	if err := s.tell(context.WithoutCancel(ctx), at, done); err != nil {
 		return State{}, err
 	}
 	s.hold(&done.State)
 	return done.State, nil
+}
+
+// tell brings the limiter up to a change. One that changed nothing is told too, for
+// whoever asks again because the first answer was lost.
+func (s *Service) tell(ctx context.Context, at time.Time, done Changed) error {
+	sums := make([]admission.Spent, len(done.Windows))
+	for i, g := range done.Windows {
+		sums[i] = admission.Spent{Budget: g.Budget, Start: g.Start, Spent: g.Spent, Seq: g.Seq}
+	}
+	if err := s.Limits.Commit(ctx, admission.Committed{Org: done.OrgID, IDs: done.Booked, Windows: sums}); err != nil {
+		return err
+	}
+	if err := s.Limits.Credit(ctx, done.OrgID, at, done.Windows); err != nil {
+		return err
+	}
+	return s.Limits.Bump(ctx, done.OrgID)
 }
 
 // Delete takes a budget out of force: no request admitted after Delete returns is

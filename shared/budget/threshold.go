@@ -54,7 +54,7 @@ func reached(percent int, amount, spent int64) bool {
 		return false
 	}
 	sh, sl := bits.Mul64(uint64(spent), whole)
-	ah, al := bits.Mul64(uint64(max(amount, 0)), uint64(max(percent, 0))) //nolint:gosec // neither is negative
+	ah, al := bits.Mul64(uint64(max(amount, 0)), uint64(max(percent, 0)))
 	return sh > ah || sh == ah && sl >= al
 }
 
@@ -75,7 +75,7 @@ func Percent(spent, amount int64) int {
 		return MaxPercent
 	}
 	q, _ := bits.Div64(hi, lo, uint64(amount))
-	return int(min(q, MaxPercent)) //nolint:gosec // at most MaxPercent
+	return int(min(q, MaxPercent))
 }
 
 // Remaining is what an amount leaves when so much is taken; never below 0.

@@ -48,6 +48,7 @@ type Route struct {
 	Description string
 	Tag         string // the group it stands under in the reference
 	Scope       string // what the caller's key must grant; "" for public routes
+	OrScope     string // another scope that will do; "" where there is none
 	Status      int    // answer on success; 0 means 200
 	Stream      bool   // the answer may be a stream that outlives buffering hosts
 	DataPlane   bool   // errors carry OpenAI's error object, and usage is metered

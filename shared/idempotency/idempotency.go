@@ -11,7 +11,10 @@
 // A claim whose process has died is free again only when no event of it was
 // recorded. That is safe because a claim names the epoch of its process: one of an
 // older epoch can't record any more, so its request can't be billed later. Claims
-// of the own epoch are known to run or not to run in this very process.
+// of the own epoch are known to run or not to run in this very process. A request
+// of this process whose outcome could not be stored may be recorded somewhere that
+// can't be asked yet (a spool, a record that is tried again): its claim is never
+// free, and is done as soon as its event is found.
 //
 // Nothing that is stored can be read without the caller's secrets: bodies are
 // compared by a MAC, and answers sealed, under keys derived from the API key's
@@ -129,7 +132,7 @@ func (s *Service) Begin(ctx context.Context, a Attempt) (*Claim, *Answer, error)
 	if err != nil {
 		return nil, nil, fault.Wrap(fault.Internal, "derive keys", err)
 	}
-	s.running.add(a.RequestID)
+	s.running.set(a.RequestID, runs)
 	answer, taken, err := s.claim(ctx, c)
 	if !taken {
 		s.running.remove(a.RequestID)
@@ -150,7 +153,7 @@ func (s *Service) claim(ctx context.Context, c *Claim) (answer *Answer, taken bo
 		case have == nil:
 			return nil, true, nil
 		}
-		answer, orphan, err := s.judge(c, have)
+		answer, orphan, err := s.judge(ctx, c, have)
 		switch {
 		case !orphan:
 			return answer, false, err
@@ -162,7 +165,7 @@ func (s *Service) claim(ctx context.Context, c *Claim) (answer *Answer, taken bo
 }
 
 // judge decides over a name that is not free. orphan: nobody runs the request.
-func (s *Service) judge(c *Claim, have *Record) (answer *Answer, orphan bool, err error) {
+func (s *Service) judge(ctx context.Context, c *Claim, have *Record) (answer *Answer, orphan bool, err error) {
 	switch {
 	case !hmac.Equal(have.MAC, c.record.MAC):
 		return nil, false, fault.New(fault.Unprocessable, "this idempotency key was used for a request with another body").At("Idempotency-Key").
@@ -172,10 +175,42 @@ func (s *Service) judge(c *Claim, have *Record) (answer *Answer, orphan bool, er
 		return answer, false, err
 	case have.Done:
 		return nil, false, settled(have.RequestID, Settled{Cost: have.Cost, Currency: have.Currency})
-	case have.Epoch > s.Epoch || (have.Epoch == s.Epoch && s.running.has(have.RequestID)):
+	case have.Epoch > s.Epoch:
 		return nil, false, inProgress(have.RequestID)
+	case have.Epoch < s.Epoch:
+		return nil, true, nil
+	}
+	switch s.running.of(have.RequestID) {
+	case runs:
+		return nil, false, inProgress(have.RequestID)
+	case unsaid:
+		return nil, false, s.say(ctx, c.name, *have)
+	case unknown:
 	}
 	return nil, true, nil
+}
+
+// say looks for what became of a request of this process whose outcome is not in
+// the store.
+func (s *Service) say(ctx context.Context, n Name, r Record) error {
+	done, err := s.Events.Recorded(ctx, n.OrgID, r.RequestID)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return inProgress(r.RequestID)
+	case err != nil:
+		return unavailable("look for request", err)
+	}
+	return s.found(ctx, n, r, done)
+}
+
+// found makes up for an outcome that was not stored: from now on the claim is done,
+// for a day.
+func (s *Service) found(ctx context.Context, n Name, r Record, done Settled) error {
+	r.Done, r.Cost, r.Currency = true, done.Cost, done.Currency
+	if err := s.Store.Finish(ctx, n, r); err == nil { // else the next one finds it again
+		s.running.remove(r.RequestID)
+	}
+	return settled(r.RequestID, done)
 }
 
 // retake takes over the claim of a request that nobody runs, unless the request
@@ -184,7 +219,7 @@ func (s *Service) retake(ctx context.Context, c *Claim, have *Record) (taken boo
 	done, err := s.Events.Recorded(ctx, c.name.OrgID, have.RequestID)
 	switch {
 	case err == nil:
-		return false, settled(have.RequestID, done)
+		return false, s.found(ctx, c.name, *have, done)
 	case !fault.Is(err, fault.NotFound):
 		return false, unavailable("look for request", err)
 	}
@@ -259,19 +294,26 @@ type Outcome struct {
 }
 
 // Finish stores the outcome. It is called once the request is recorded, and before
-// the end of the answer leaves: whoever has the answer can have it again.
+// the end of the answer leaves: whoever has the answer can have it again. After an
+// error the claim stands as after Leave.
 func (c *Claim) Finish(ctx context.Context, o Outcome) error {
-	defer c.s.running.remove(c.record.RequestID)
 	r := c.record
 	r.Done, r.Cost, r.Currency, r.Stream = true, o.Cost, o.Currency, o.Stream
 	if o.Answer != nil && len(o.Answer) <= MaxAnswer {
 		r.Answer = c.seal.Seal(nil, nil, o.Answer, []byte(r.RequestID)) //nolint:gosec // this AEAD makes a random nonce by itself and wants none
 	}
 	if err := c.s.Store.Finish(ctx, c.name, r); err != nil {
+		c.Leave()
 		return fmt.Errorf("keep answer: %w", err)
 	}
+	c.s.running.remove(c.record.RequestID)
 	return nil
 }
+
+// Leave ends the claim of a request of which nobody knows whether it was recorded.
+// The claim stands: it is done once the request's event is found, and free once
+// another process has taken over and finds none.
+func (c *Claim) Leave() { c.s.running.set(c.record.RequestID, unsaid) }
 
 // Release lets go of the claim of a request that came to nothing.
 func (c *Claim) Release(ctx context.Context) error {

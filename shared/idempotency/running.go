@@ -2,19 +2,29 @@ package idempotency
 
 import "sync"
 
-// running is the set of requests that this process runs under a claim.
+// running is the set of requests that this process runs under a claim, and of those
+// that it ran and whose outcome the store does not have.
 type running struct {
 	mu  sync.Mutex
-	ids map[string]struct{}
+	ids map[string]state
 }
 
-func (r *running) add(id string) {
+// state is what this process knows of a request.
+type state int
+
+const (
+	unknown state = iota // it is not ours, or it has ended and the store says how
+	runs
+	unsaid // it has ended, and the store does not say how
+)
+
+func (r *running) set(id string, s state) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ids == nil {
-		r.ids = map[string]struct{}{}
+		r.ids = map[string]state{}
 	}
-	r.ids[id] = struct{}{}
+	r.ids[id] = s
 }
 
 func (r *running) remove(id string) {
@@ -23,9 +33,8 @@ func (r *running) remove(id string) {
 	delete(r.ids, id)
 }
 
-func (r *running) has(id string) bool {
+func (r *running) of(id string) state {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ok := r.ids[id]
-	return ok
+	return r.ids[id]
 }

@@ -34,6 +34,7 @@ func NewFinder(trusted string) (*Finder, error) {
 			if addrErr != nil {
 				return nil, fmt.Errorf("read trusted proxies: %q is no address and no network", part)
 			}
+			addr = addr.Unmap()
 			prefix = netip.PrefixFrom(addr, addr.BitLen())
 		}
 		f.trusted = append(f.trusted, prefix.Masked())
@@ -44,33 +45,52 @@ func NewFinder(trusted string) (*Finder, error) {
 // Address is the client's address, without its port: the last one on the way that
 // is not a trusted proxy's.
 func (f *Finder) Address(r *http.Request) string {
-	peer := r.RemoteAddr
-	if i := strings.LastIndexByte(peer, ':'); i > 0 && (peer[0] == '[' || strings.Count(peer, ":") == 1) {
-		peer = strings.Trim(peer[:i], "[]")
-	}
+	peer := host(r.RemoteAddr)
 	if len(f.trusted) == 0 || !f.trusts(peer) {
 		return clean(peer, maxAgent)
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, text := range slices.Backward(hops) {
-		hop, err := netip.ParseAddr(strings.TrimSpace(text))
+		hop, err := parse(strings.TrimSpace(text))
 		if err != nil {
 			break // nobody trusted writes that
 		}
-		peer = hop.Unmap().String()
-		if !f.trusts(peer) {
+		if peer = hop.String(); !f.trusts(peer) {
 			break
 		}
 	}
 	return peer
 }
 
+// host is an address without a port that may follow it. An IPv4 address that came
+// through an IPv6 socket is the IPv4 address.
+func host(peer string) string {
+	switch {
+	case strings.HasPrefix(peer, "["):
+		peer, _, _ = strings.Cut(peer[1:], "]")
+	case strings.Count(peer, ":") == 1:
+		peer, _, _ = strings.Cut(peer, ":")
+	}
+	if v4, mapped := strings.CutPrefix(peer, "::ffff:"); mapped && !strings.Contains(v4, ":") {
+		return v4
+	}
+	return peer
+}
+
+// parse reads a hop of X-Forwarded-For. Some proxies write the port, too.
+func parse(hop string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(hop)
+	if err != nil {
+		a, err = netip.ParseAddr(host(hop))
+	}
+	return a.Unmap().WithZone(""), err
+}
+
 func (f *Finder) trusts(address string) bool {
-	a, err := netip.ParseAddr(address)
+	a, err := parse(address)
 	if err != nil {
 		return false
 	}
-	a = a.Unmap()
 	for _, p := range f.trusted {
 		if p.Contains(a) {
 			return true
@@ -96,6 +116,9 @@ func clean(s string, most int) string {
 	}
 	if plain {
 		return s
+	}
+	if len(s) > 2*most {
+		s = s[:2*most] // no need to read on, whatever is dropped
 	}
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {

@@ -134,6 +134,7 @@ type call struct {
 	output   int64
 	settled  bool // released or recorded: nothing is held any more
 	released bool // it came to nothing
+	status   int  // of its answer, where its outcome does not tell
 	from     Origin
 	once     *once
 	seen     *Seen
@@ -192,6 +193,11 @@ func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request, seen *
 	limitHeaders(w.Header(), verdict)
 	warn(w.Header(), c)
 	if err != nil {
+		// Where nothing was decided, the limits stand as they are; a key that is good no
+		// longer is told what every such key is told.
+		if verdict.Requests.Limit == 0 && verdict.Tokens.Limit == 0 && !fault.Is(err, fault.Unauthenticated) {
+			g.LimitHeaders(ctx, w.Header(), c.key)
+		}
 		return err
 	}
 	defer g.abandon(ctx, c)
@@ -265,9 +271,11 @@ func (g *Gateway) admit(ctx context.Context, c *call, key string) (admission.Ver
 		if req.Version >= g.Versions.Version(c.key.OrgID) { // a budget ceased to block, and we are not told yet
 			g.budgets.Forget(c.key.OrgID)
 		}
-		if c.key, err = g.Keys.Resolve(ctx, key); err != nil {
-			return admission.Verdict{}, err
+		again, err := g.Keys.Resolve(ctx, key)
+		if err != nil {
+			return admission.Verdict{}, err // c.key stays: it says whose request this was
 		}
+		c.key = again
 	}
 	return admission.Verdict{}, fault.New(fault.Unavailable, "the organisation's configuration is changing").After(time.Second)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/idempotency"
+	"github.com/aiaas/aiaas/shared/usage"
 )
 
 // once is the claim of a request with an idempotency key. Its methods bear nil: a
@@ -16,6 +17,7 @@ type once struct {
 	claim *idempotency.Claim
 	drop  bool // the answer is not kept
 	done  *idempotency.Settled
+	empty bool // the client left before anything of an answer came, and nothing is billed
 	ended bool
 }
 
@@ -71,10 +73,12 @@ func (c *call) replay(w http.ResponseWriter, a *idempotency.Answer, err error) e
 }
 
 // settled notes what the request came to: from here on it must not run again.
-func (o *once) settled(s idempotency.Settled) {
-	if o != nil {
-		o.done = &s
+func (o *once) settled(e *usage.Event) {
+	if o == nil {
+		return
 	}
+	o.done = &idempotency.Settled{Cost: e.Cost, Currency: e.Currency}
+	o.empty = e.Outcome == usage.Aborted && e.Cost == 0 && e.Input == 0 && e.Output == 0
 }
 
 // keep stores the answer of a recorded request, before its end leaves. Where that
@@ -98,17 +102,19 @@ func (g *Gateway) keep(ctx context.Context, c *call, answer []byte) {
 }
 
 // endClaim ends the claim of a request that was not answered in full. Where it is
-// not known whether the request was recorded, the claim stands: whoever tries again
-// waits for the process that takes over, which knows.
+// not known whether the request was recorded, the claim stands until it is. A
+// request that ended before anything of an answer came is as good as one that failed:
+// it is listed, costs nothing, and trying again helps.
 func (g *Gateway) endClaim(ctx context.Context, c *call) {
 	o := c.once
 	switch {
 	case o == nil || o.ended:
 		return
-	case o.done != nil:
+	case o.done != nil && !o.empty:
 		g.keep(ctx, c, nil)
 		return
-	case c.settled && !c.released:
+	case o.done == nil && c.settled && !c.released:
+		o.claim.Leave()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)

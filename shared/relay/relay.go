@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -18,7 +19,6 @@ import (
 	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/budget"
 	"github.com/aiaas/aiaas/shared/fault"
-	"github.com/aiaas/aiaas/shared/idempotency"
 	"github.com/aiaas/aiaas/shared/pricing"
 	"github.com/aiaas/aiaas/shared/usage"
 )
@@ -178,6 +178,9 @@ func (a *answer) endStream(s *stream, out *client, err error) error {
 		g.release(a.client, c) // nothing was delivered that could be billed
 		return out.fail(brokeOff(err), c.id)
 	}
+	if outcome == usage.Failed && !out.begun {
+		c.status = fault.From(brokeOff(err)).Status()
+	}
 	if err := g.record(a.client, c, &s.tally, outcome, a.times); err != nil {
 		return out.fail(err, c.id)
 	}
@@ -291,7 +294,7 @@ func (g *Gateway) refused(ctx context.Context, c *call, resp *http.Response) err
 	g.release(ctx, c)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	said := gjson.GetBytes(body, "error.message").String()
-	cause := errors.New("status " + strconv.Itoa(resp.StatusCode) + ": " + clip(said))
+	cause := fmt.Errorf("%w: status %d: %s", ErrRefused, resp.StatusCode, clip(said))
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
 		f := fault.New(codeOf(resp.StatusCode), "%s", strings.ToValidUTF8(said, "�")).At(gjson.GetBytes(body, "error.param").String())
@@ -344,7 +347,7 @@ func (g *Gateway) record(ctx context.Context, c *call, t *tally, outcome usage.O
 		return fault.Wrap(fault.Unavailable, "record usage", err).After(time.Second)
 	}
 	c.seen.Recorded = true
-	c.once.settled(idempotency.Settled{Cost: e.Cost, Currency: e.Currency})
+	c.once.settled(e)
 	return nil
 }
 
@@ -361,7 +364,7 @@ func (g *Gateway) event(c *call, t *tally, outcome usage.Outcome, times timing) 
 		Period:   budget.AccountingMonth(c.at, c.key.TimeZone).Format(time.DateOnly),
 		Streamed: c.chat.Stream, Outcome: outcome, Estimated: estimated,
 		Input: u.InputTokens, Cached: u.CachedInputTokens, Output: u.OutputTokens, Cost: cost, Currency: c.price.Currency,
-		Status: statusOf(outcome), Address: c.from.Address, UserAgent: c.from.UserAgent,
+		Status: c.answered(outcome), Address: c.from.Address, UserAgent: c.from.UserAgent,
 		TTFTMicros: times.firstContent.Microseconds(), DurationMicros: g.Now().Sub(c.at).Microseconds(), Raw: t.raw,
 	}
 	return e
@@ -371,14 +374,21 @@ func (g *Gateway) event(c *call, t *tally, outcome usage.Outcome, times timing) 
 // status that nginx made known for it.
 const StatusClientGone = 499
 
-// statusOf is the status that a recorded request was answered with: one that
-// failed had begun to answer.
-func statusOf(o usage.Outcome) int {
-	if o == usage.Aborted {
+// answered is the status that a recorded request is answered with: one that failed
+// had mostly begun to answer.
+func (c *call) answered(o usage.Outcome) int {
+	switch {
+	case o == usage.Aborted:
 		return StatusClientGone
+	case c.status != 0:
+		return c.status
 	}
 	return http.StatusOK
 }
+
+// ErrRefused marks what a backend found wrong with a request. It is told in the
+// backend's words, which may repeat the request's: they are no text for a log.
+var ErrRefused = errors.New("the backend refused the request")
 
 // counted is what is billed: what the backend reported, else what was received,
 // and under a hold never more than its bound.

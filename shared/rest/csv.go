@@ -169,6 +169,13 @@ type csvBody []byte
 
 // list is the transformer of successful answers.
 func (a *API) list(ctx huma.Context, _ string, v any) (any, error) {
+	if f, ok := v.(Filed); ok {
+		ctx.AppendHeader("Vary", "Accept")
+		if file := f.AsFile(); file != nil {
+			return file.answer(ctx), nil
+		}
+		return v, nil
+	}
 	t := a.tables[ctx.Operation().OperationID]
 	if _, refused := v.(error); refused || t == nil {
 		return v, nil

@@ -164,7 +164,11 @@ func operation(r function.Route) huma.Operation {
 	}
 	if r.Scope != "" {
 		op.Security = []map[string][]string{{"bearer": {}}, {"apiKey": {}}}
-		op.Description = strings.TrimSpace(op.Description + "\n\nThe key must grant `" + r.Scope + "`.")
+		scopes := "`" + r.Scope + "`"
+		if r.OrScope != "" {
+			scopes += " or `" + r.OrScope + "`"
+		}
+		op.Description = strings.TrimSpace(op.Description + "\n\nThe key must grant " + scopes + ".")
 	}
 	for _, c := range errorsOf(r) {
 		e := fault.New(c, "")

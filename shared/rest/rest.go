@@ -218,7 +218,7 @@ func (a *API) admit(route function.Route, r *http.Request, c *call) error {
 			return err
 		}
 		c.principal = res.Principal()
-		if err := c.principal.Require(authz.Scope(route.Scope)); err != nil {
+		if err := c.principal.Require(authz.Scope(route.Scope)); err != nil && !c.principal.Has(authz.Scope(route.OrScope)) {
 			return err
 		}
 	}

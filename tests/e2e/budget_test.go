@@ -29,7 +29,7 @@ func TestBlockingBudgetIsNeverOverspent(t *testing.T) {
 	} {
 		t.Run(b.unit, func(t *testing.T) {
 			keyID, key, budget := p.budgeted(t, b.unit, b.amount)
-			stop := p.watchBudget(t, budget)
+			stop, stopShown := p.watchBudget(t, budget), p.watchShown(t, budget)
 			var served, denied atomic.Int64
 			parallel(400, 64, func(i int) {
 				a := p.chat(t.Context(), key, more+[]string{``, `,"stream":true`}[i%2])
@@ -66,8 +66,9 @@ func TestBlockingBudgetIsNeverOverspent(t *testing.T) {
 				p.WaitSettled(t)
 				return room() < b.hold, fmt.Sprintf("room for %d, a request needs %d", room(), b.hold)
 			})
-			if samples := stop(); samples < 20 {
-				t.Errorf("the budget was looked at %d times only", samples)
+			samples, shown := stop(), stopShown()
+			if samples < 20 || shown < 20 {
+				t.Errorf("the budget was looked at %d and %d times only", samples, shown)
 			}
 			if denied.Load() == 0 || served.Load() == 0 || room() < 0 {
 				t.Errorf("%d served, %d denied, room for %d", served.Load(), denied.Load(), room())
@@ -81,7 +82,20 @@ func TestBlockingBudgetIsNeverOverspent(t *testing.T) {
 			if booked != served.Load() || b.unit == "requests" && booked != b.limit {
 				t.Errorf("%d served, %d booked", served.Load(), booked)
 			}
-			t.Logf("%d served and %d denied of %s %s; %d left, a request needs up to %d", served.Load(), denied.Load(), b.amount, b.unit, room(), b.hold)
+			t.Logf("%d served and %d denied of %s %s; %d left, a request needs up to %d; looked at %d times in the database, %d by the API",
+				served.Load(), denied.Load(), b.amount, b.unit, room(), b.hold, samples, shown)
+			// What just fits is served, at once; one unit less and it is refused. The
+			// hold on money is rounded up, so that it may be a unit less than computed.
+			spent := b.limit - room()
+			p.setAmount(t, budget, b.unit, spent+b.hold-2)
+			if b.unit != "money" {
+				p.setAmount(t, budget, b.unit, spent+b.hold-1)
+			}
+			namesBudget(t, p.chat(t.Context(), key, more), budget)
+			p.setAmount(t, budget, b.unit, spent+b.hold)
+			if a := p.chat(t.Context(), key, more); !a.Done() {
+				t.Errorf("a request that just fits: %s", a)
+			}
 		})
 	}
 }

@@ -87,7 +87,7 @@ func TestTerminationDrains(t *testing.T) {
 		t.Errorf("PostgreSQL (pid %d) goes on", pid)
 	}
 	p.Restart(t)
-	p.balanced(t, map[string]string{budget: heldID})
+	p.Balanced(t, map[string]string{budget: heldID})
 	ledger := p.Agrees(t)
 	for id := range want {
 		if ledger[id].Outcome != "complete" {
@@ -108,7 +108,7 @@ func TestTerminationCutsAfterGrace(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, p.Stderr())
 	}
 	p.Restart(t)
-	p.balanced(t, map[string]string{budget: heldID})
+	p.Balanced(t, map[string]string{budget: heldID})
 	ledger := p.Agrees(t)
 	for _, id := range ids {
 		if e := ledger[id]; e.Outcome != "aborted" || e.Output == 0 {
@@ -245,7 +245,7 @@ func TestDatabaseTakenAway(t *testing.T) {
 			}
 			p.Stop(t)
 			p.Restart(t)
-			p.balanced(t, map[string]string{budget: heldID})
+			p.Balanced(t, map[string]string{budget: heldID})
 		})
 	}
 }

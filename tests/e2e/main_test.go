@@ -12,31 +12,17 @@ import (
 	"testing"
 
 	"github.com/aiaas/aiaas/adapters/demo"
+	"github.com/aiaas/aiaas/tests/chaos"
 	"github.com/aiaas/aiaas/tests/harness"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
 // model is the one that platforms of these tests serve besides the built-in one.
-const model = "counted"
+const model = chaos.Model
 
-// Its prices in pico of a dollar a token, and in dollars per million: with digits
-// beyond the nano, so that each request's cost is rounded.
-const (
-	inputPico, cachedPico, outputPico = 370_001, 110_003, 1_930_007
-	inputUSD, cachedUSD, outputUSD    = "0.370001", "0.110003", "1.930007"
-)
-
-// cost is what tokens cost in nano, rounded once and half to even, computed apart
-// from the product's own code.
-func cost(input, cached, output int64) int64 {
-	pico := (input-cached)*inputPico + cached*cachedPico + output*outputPico
-	nano, rest := pico/1000, pico%1000
-	if rest > 500 || rest == 500 && nano%2 == 1 {
-		nano++
-	}
-	return nano
-}
+// cost is what tokens cost in nano.
+func cost(input, cached, output int64) int64 { return chaos.Rates().Cost(input, cached, output) }
 
 // platform is a gateway with a model of the test's own.
 type platform struct {
@@ -47,7 +33,7 @@ type platform struct {
 func start(t *testing.T, o harness.Options) *platform {
 	t.Helper()
 	p := &platform{Gateway: harness.Start(t, o), upstream: harness.StartUpstream(t, demo.Config{})}
-	p.AddModel(t, model, p.upstream.URL, harness.Price{Input: inputUSD, Cached: cachedUSD, Output: outputUSD})
+	p.AddModel(t, model, p.upstream.URL, chaos.Rates().Price())
 	return p
 }
 
@@ -84,36 +70,6 @@ func parallel(n, workers int, f func(i int)) {
 		})
 	}
 	group.Wait()
-}
-
-// balanced checks, right after a start, that nothing is left over: what was
-// granted is spent, and what is spent is in the ledger. owner names the key whose
-// budget each is.
-func (p *platform) balanced(t *testing.T, owner map[string]string) {
-	t.Helper()
-	if n := p.Database().Int(t, `SELECT count(*) FROM analytics.inbox`); n != 0 {
-		t.Errorf("ready with %d events that are not in the ledger", n)
-	}
-	ledger := p.Database().Ledger(t)
-	for _, w := range p.Database().Windows(t) {
-		if w.Action != "block" {
-			continue
-		}
-		var want int64
-		for _, e := range ledger {
-			if e.KeyID == owner[w.Budget] {
-				want += map[string]int64{"money": e.Cost, "tokens": e.Input + e.Output, "requests": 1}[w.Unit]
-			}
-		}
-		if w.Spent != want || w.Granted != w.Spent || w.Spent > w.Limit {
-			t.Errorf("budget of %d %s: granted %d, spent %d; the ledger has %d", w.Limit, w.Unit, w.Granted, w.Spent, want)
-		}
-	}
-	for _, b := range p.Budgets(t) {
-		if b.Holds() {
-			t.Errorf("budget %s still holds %s", b.ID, b.Held)
-		}
-	}
 }
 
 // refused checks that an answer is a problem document of the status, which

@@ -137,7 +137,7 @@ func TestMixedRequestsReconcile(t *testing.T) {
 
 	p.Stop(t)
 	p.Restart(t)
-	p.balanced(t, map[string]string{budget: heldID})
+	p.Balanced(t, map[string]string{budget: heldID})
 	if again := p.Agrees(t); !maps.Equal(again, ledger) {
 		t.Error("a restart has changed the ledger")
 	}

@@ -93,7 +93,7 @@ func TestTerminationWithACrowd(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, p.Stderr())
 	}
 	p.Restart(t)
-	p.balanced(t, owner)
+	p.Balanced(t, owner)
 	ledger := p.Agrees(t)
 	if len(complete) != crowd || len(ledger) != crowd+1 {
 		t.Errorf("%d streams, %d bookings; want %d and one more", len(complete), len(ledger), crowd)
@@ -111,7 +111,7 @@ func TestTerminationWithACrowd(t *testing.T) {
 func (p *platform) cutAndBilled(t *testing.T, cut []harness.Answer, owner map[string]string) {
 	t.Helper()
 	p.Restart(t)
-	p.balanced(t, owner)
+	p.Balanced(t, owner)
 	ledger, served := p.Agrees(t), p.upstream.Log(t)
 	defer p.Stop(t) // which does not pause
 	if len(ledger) != len(cut) {

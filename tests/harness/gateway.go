@@ -264,6 +264,13 @@ func (g *Gateway) Postmaster(t testing.TB) int {
 	return pid
 }
 
+// DatabaseProcesses are the process ids of the embedded database's own processes,
+// its postmaster excepted.
+func (g *Gateway) DatabaseProcesses(t testing.TB) []int {
+	t.Helper()
+	return childrenOf(t, g.Postmaster(t))
+}
+
 // stopOrphan stops the database that a killed process left behind.
 func (g *Gateway) stopOrphan(t testing.TB) {
 	t.Helper()

@@ -21,6 +21,18 @@ func (d Database) Conn(t testing.TB) *pgx.Conn {
 	return conn
 }
 
+// WaitUp waits until the database takes connections, as it does after a recovery.
+func (d Database) WaitUp(t testing.TB) {
+	t.Helper()
+	Eventually(t, "recovery of the database", func() (bool, string) {
+		conn, err := pgx.Connect(t.Context(), d.URL)
+		if err != nil {
+			return false, err.Error()
+		}
+		return conn.Close(t.Context()) == nil, "connection lost"
+	})
+}
+
 func (d Database) with(t testing.TB, f func(*pgx.Conn) error) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), d.URL)
@@ -178,4 +190,34 @@ func (s *Sums) add(e Entry) {
 	s.CachedInputTokens += e.Cached
 	s.OutputTokens += e.Output
 	s.CostNano += e.Cost
+}
+
+// Balanced checks, right after a start, that nothing is left over: what was
+// granted is spent, and what is spent is in the ledger. owner names, by budget, the
+// key that has it.
+func (g *Gateway) Balanced(t testing.TB, owner map[string]string) {
+	t.Helper()
+	if n := g.Database().Int(t, `SELECT count(*) FROM analytics.inbox`); n != 0 {
+		t.Errorf("ready with %d events that are not in the ledger", n)
+	}
+	ledger := g.Database().Ledger(t)
+	for _, w := range g.Database().Windows(t) {
+		if w.Action != "block" {
+			continue
+		}
+		var want int64
+		for _, e := range ledger {
+			if e.KeyID == owner[w.Budget] {
+				want += map[string]int64{"money": e.Cost, "tokens": e.Input + e.Output, "requests": 1}[w.Unit]
+			}
+		}
+		if w.Spent != want || w.Granted != w.Spent || w.Spent > w.Limit {
+			t.Errorf("budget of %d %s: granted %d, spent %d; the ledger has %d", w.Limit, w.Unit, w.Granted, w.Spent, want)
+		}
+	}
+	for _, b := range g.Budgets(t) {
+		if b.Holds() {
+			t.Errorf("budget %s still holds %s", b.ID, b.Held)
+		}
+	}
 }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // managed are the functions whose routes go through the one entry path.
 func managed() []string {
-	return []string{"keys", "models", "budgets", "analytics", "operations", "requests"}
+	return []string{"keys", "models", "budgets", "analytics", "operations", "requests", "invoices"}
 }
 
 // platform is one running management API with two organisations.
@@ -39,6 +39,7 @@ type platform struct {
 	handler map[string]http.Handler // by function
 	log     *safeBuffer
 	clock   *clock
+	env     *function.Env
 	one     tenant
 	two     tenant
 }
@@ -83,6 +84,7 @@ func start(t *testing.T) *platform {
 		Now: p.clock.Now, Log: slog.New(slog.NewJSONHandler(p.log, nil)), Getenv: func(n string) string { return settings[n] },
 		Fatal: func(err error) { t.Error(err) },
 	}
+	p.env = env
 	t.Cleanup(func() {
 		if err := env.Close(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)

@@ -80,6 +80,9 @@ func TestEveryScopedRouteRefusesAKeyWithoutItsScope(t *testing.T) {
 		if r.Scope != "platform" {
 			key = p.one.platform // has the platform's only
 		}
+		if r.OrScope != "" {
+			key = p.one.reader // has neither
+		}
 		a := p.do(r.Method, target, key, `{"x":1}`)
 		a.t = t
 		if v := a.refused(403, "forbidden"); v["scope"] != r.Scope {
@@ -102,7 +105,7 @@ func TestEveryBodyIsReadStrictly(t *testing.T) {
 	pad := func(n int) string { return `{"unknown":"` + strings.Repeat("a", n-len(`{"unknown":""}`)) + `"}` }
 	eachRoute(t, func(t *testing.T, r function.Route, target string) {
 		t.Helper()
-		if r.Method != http.MethodPost && r.Method != http.MethodPatch {
+		if r.Method != http.MethodPost && r.Method != http.MethodPatch && r.Method != http.MethodPut {
 			return // without a body
 		}
 		for _, c := range []struct {

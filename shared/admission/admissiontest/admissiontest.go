@@ -9,6 +9,7 @@ package admissiontest
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,8 @@ func Run(t *testing.T, newLimiter func(t *testing.T) admission.Limiter) {
 		{"a released request still came", testReleasedCounts},
 		{"rates follow the reference exactly", testRates},
 		{"retry after is exact to the microsecond", testRetryAfter},
+		{"asking for the state of limits takes nothing", testAsking},
+		{"all subjects' limits are one step", testAllSubjects},
 		{"a stale view is told so", testStale},
 		{"organisations do not meet", testIsolation},
 		{"a hold needs room", testRoom},
@@ -162,6 +165,14 @@ func (b *bench) held(h admission.Hold, want int64) {
 	b.t.Helper()
 	if got := b.l.Held(b.org, h.Budget, h.Start); got != want {
 		b.t.Errorf("held on %s: %d; want %d", h.Budget, got, want)
+	}
+}
+
+// finals are the requests that are settled and not booked.
+func (b *bench) finals(want ...string) {
+	b.t.Helper()
+	if got := b.l.Finals(b.org); !slices.Equal(got, want) && len(got)+len(want) > 0 {
+		b.t.Errorf("settled and not booked: %v; want %v", got, want)
 	}
 }
 

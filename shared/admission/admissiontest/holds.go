@@ -112,10 +112,7 @@ func testLimit(t *testing.T, l admission.Limiter) {
 	b.must(b.holding(of(h, 90)))
 	limit := func(limit, granted, spent, seq int64) {
 		t.Helper()
-		g := []admission.Grant{{Budget: h.Budget, Start: h.Start, Limit: limit, Granted: granted, Spent: spent, Seq: seq}}
-		if err := b.l.Limit(t.Context(), b.org, b.at, g); err != nil {
-			t.Fatal(err)
-		}
+		b.credit(admission.Grant{Budget: h.Budget, Start: h.Start, Limit: limit, Granted: granted, Spent: spent, Seq: seq})
 	}
 	asks := func(amount int64, want bool) {
 		t.Helper()
@@ -136,14 +133,11 @@ func testLimit(t *testing.T, l admission.Limiter) {
 	limit(50, 100, 0, 4) // cut below what is held
 	b.held(h, 90)        // which stays
 	asks(1, false)
-	limit(300, 250, 60, 5) // the sum of a limit is not taken over: its events are still held
-	b.taken(h, 90)
-	b.room(h, 160)
+	limit(300, 250, 60, 5)
+	b.taken(h, 150)
+	b.room(h, 100)
 	unknown := b.budget()
-	g := []admission.Grant{{Budget: unknown.Budget, Start: unknown.Start, Limit: 10, Granted: 10, Seq: 1}}
-	if err := b.l.Limit(t.Context(), b.org, b.at, g); err != nil {
-		t.Fatal(err)
-	}
+	b.credit(admission.Grant{Budget: unknown.Budget, Start: unknown.Start, Limit: 10, Granted: 10, Seq: 1})
 	b.taken(unknown, 0)
 }
 
@@ -159,7 +153,9 @@ func testPartialCommit(t *testing.T, l admission.Limiter) {
 		return []admission.Spent{{Budget: h.Budget, Start: h.Start, Spent: spent, Seq: seq}}
 	}
 	final, running := b.must(b.holding(of1, of2)), b.must(b.holding(of1, of2))
+	b.finals()
 	b.finish(final, 0, 20, 0)
+	b.finals(final.ID)
 	for _, id := range []string{final.ID, running.ID} {
 		b.commit(admission.Committed{IDs: []string{id}})
 	}
@@ -176,6 +172,7 @@ func testPartialCommit(t *testing.T, l admission.Limiter) {
 		b.commit(admission.Committed{IDs: []string{final.ID, running.ID}, Windows: sum(two, 25, 11)})
 		b.held(two, 0)
 		b.taken(two, 25)
+		b.finals()
 		b.room(one, 55)
 		b.room(two, 75)
 	}

@@ -309,6 +309,91 @@ func testRates(t *testing.T, l admission.Limiter) {
 	})
 }
 
+// testAsking: Rates tells what the next verdict would, of the tightest subject, and
+// leaves everything as it is: buckets, places and the version.
+func testAsking(t *testing.T, l admission.Limiter) {
+	b := newBench(t, l)
+	key := admission.Subject{Kind: "key", ID: b.org + "_k", Limits: tenant.Limits{RequestsPerMinute: 60, TokensPerMinute: 100, ConcurrentRequests: 1}}
+	org := admission.Subject{Kind: "organization", ID: b.org, Limits: tenant.Limits{RequestsPerMinute: 600, TokensPerMinute: 50}}
+	ask := func(want admission.Verdict, subjects ...admission.Subject) {
+		t.Helper()
+		for range 100 {
+			got, err := l.Rates(t.Context(), b.org, b.at, subjects)
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Fatalf("%v (-want +got):\n%s", err, diff)
+			}
+		}
+	}
+	ask(admission.Verdict{})
+	ask(admission.Verdict{}, admission.Subject{Kind: "key", ID: b.org + "_none"})
+	ask(admission.Verdict{
+		Requests: admission.Rate{Limit: 60, Remaining: 60}, Tokens: admission.Rate{Limit: 50, Remaining: 50},
+	}, key, org)
+	r := b.request(key, org)
+	r.Tokens = 20
+	v := b.admit(r)
+	if v.Outcome != admission.Admitted || v.Requests.Remaining != 59 || v.Tokens.Remaining != 30 {
+		t.Fatalf("after 200 questions: %s, %+v, %+v; want the first of 60 and 20 tokens of 50", describe(v), v.Requests, v.Tokens)
+	}
+	told := admission.Verdict{Requests: v.Requests, Tokens: v.Tokens}
+	ask(told, key, org)
+	b.admit(b.request(key, org)) // refused: one runs
+	ask(told, key, org)
+	if err := l.Bump(t.Context(), b.org); err != nil {
+		t.Fatal(err)
+	}
+	ask(told, key, org) // a question has no version
+	b.at = b.at.Add(time.Minute)
+	ask(admission.Verdict{
+		Requests: admission.Rate{Limit: 60, Remaining: 60}, Tokens: admission.Rate{Limit: 50, Remaining: 50},
+	}, key, org)
+}
+
+// testAllSubjects: of key, project and organisation each may be the one whose limit
+// of requests, tokens or places is reached. It is named, and the others keep theirs.
+func testAllSubjects(t *testing.T, l admission.Limiter) {
+	for metric, limits := range map[admission.Metric]tenant.Limits{
+		admission.RequestsPerMinute:  {RequestsPerMinute: 1},
+		admission.TokensPerMinute:    {TokensPerMinute: 10},
+		admission.ConcurrentRequests: {ConcurrentRequests: 1},
+	} {
+		for tight := range 3 {
+			b := newBench(t, l)
+			wide := tenant.Limits{RequestsPerMinute: 100, TokensPerMinute: 1000, ConcurrentRequests: 100}
+			var subjects []admission.Subject
+			for i, kind := range []string{"key", "project", "organization"} {
+				s := admission.Subject{Kind: kind, ID: b.org + "_" + kind, Limits: wide}
+				if i == tight {
+					s.Limits = limits
+				}
+				subjects = append(subjects, s)
+			}
+			ask := func() admission.Verdict {
+				r := b.request(subjects...)
+				r.Tokens = 10
+				return b.admit(r)
+			}
+			if v := ask(); v.Outcome != admission.Admitted {
+				t.Fatalf("%s of the %s: %s; want admitted", metric, subjects[tight].Kind, describe(v))
+			}
+			for range 5 {
+				if v := ask(); v.Outcome != admission.Limited || v.Metric != metric || v.Subject.ID != subjects[tight].ID {
+					t.Errorf("%s of the %s: %s", metric, subjects[tight].Kind, describe(v))
+				}
+			}
+			for i := range subjects {
+				if i == tight {
+					continue
+				}
+				v, err := l.Rates(t.Context(), b.org, b.at, subjects[i:i+1])
+				if err != nil || v.Requests.Remaining != 99 || v.Tokens.Remaining != 990 {
+					t.Errorf("%s of the %s: what was refused took of the %s: %+v, %+v, %v", metric, subjects[tight].Kind, subjects[i].Kind, v.Requests, v.Tokens, err)
+				}
+			}
+		}
+	}
+}
+
 func testParallelConcurrency(t *testing.T, l admission.Limiter) {
 	const most, workers, rounds = 3, 16, 40
 	b := newBench(t, l)

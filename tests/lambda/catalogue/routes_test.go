@@ -66,7 +66,8 @@ const (
 )
 
 // routes has calls for every route, by operation. {spare} stands for the id of a
-// key that may be revoked, {backend} for that of a backend, {budget} of a budget.
+// key that may be revoked, {backend} for that of a backend, {budget} of a budget,
+// {invoice} of an invoice.
 func routes() map[string]calls {
 	chat := func(path string) calls {
 		return calls{
@@ -172,6 +173,42 @@ func routes() map[string]calls {
 			good{admin, "/v1/budgets/{budget}/alerts", "", `"data":[`},
 			[]bad{{admin, "/v1/budgets/bud_0199c0b2f3a47c1e8d6a5b4c3d2e1f00/alerts", "", 404, "not_found"}},
 		},
+		"runInvoices": { // a month so long ago that it has nothing
+			good{operator, "/v1/invoices/runs", `{"period":"2020-02"}`, `"issued":0`},
+			[]bad{
+				{caller, "/v1/invoices/runs", `{"period":"2020-02"}`, 403, "forbidden"},
+				{admin, "/v1/invoices/runs", `{"period":"2020-13"}`, 422, "unprocessable"},
+				{admin, "/v1/invoices/runs", `{"period":"9999-01"}`, 422, "unprocessable"},
+			},
+		},
+		"listInvoices": {
+			good{admin, "/v1/invoices", "", `"number":"INV-`},
+			[]bad{{caller, "/v1/invoices", "", 403, "forbidden"}},
+		},
+		"previewInvoice": {
+			good{admin, "/v1/invoices/preview", "", `"status":"preview"`},
+			[]bad{{operator, "/v1/invoices/preview", "", 403, "forbidden"}},
+		},
+		"getInvoice": {
+			good{admin, "/v1/invoices/{invoice}", "", `"lines":[{"project_id":`},
+			[]bad{{admin, "/v1/invoices/inv_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", "", 404, "not_found"}},
+		},
+		"getBilling": {
+			good{admin, "/v1/billing", "", `"terms_days":30`},
+			[]bad{{caller, "/v1/billing", "", 403, "forbidden"}},
+		},
+		"setBilling": {
+			good{admin, "/v1/billing", `{"name":"Example"}`, `"name":"Example"`},
+			[]bad{{admin, "/v1/billing", `{"terms_days":7}`, 422, "unprocessable"}},
+		},
+		"getSeller": {
+			good{operator, "/v1/sellers/default", "", `"number_prefix":"INV"`},
+			[]bad{{admin, "/v1/sellers/default", "", 403, "forbidden"}, {operator, "/v1/sellers/ghost", "", 404, "not_found"}},
+		},
+		"setSeller": {
+			good{operator, "/v1/sellers/default", `{"name":"Example"}`, `"name":"Example"`},
+			[]bad{{operator, "/v1/sellers/default", `{"name":""}`, 422, "unprocessable"}},
+		},
 		"getUsage": {
 			good{caller, "/v1/usage?group_by=model", "", `"totals":`},
 			[]bad{{caller, "/v1/usage?bucket=eon", "", 422, "unprocessable"}},
@@ -257,7 +294,10 @@ func TestRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.job("metering", "drain") // so that its state is known
-	ids := strings.NewReplacer("{run}", started.ID, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID)
+	p.failures("metering", sqs(body(t, p.usedLongAgo())))
+	p.job("invoices", "issue")
+	bill := p.scalar(`SELECT invoice_id FROM analytics.invoices`)
+	ids := strings.NewReplacer("{run}", started.ID, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID, "{invoice}", bill)
 	known := routes()
 	eachRoute(t, func(_ function.Spec, r function.Route) {
 		c := known[r.OperationID]

@@ -34,6 +34,14 @@ func (p *platform) used() *usage.Event {
 	}
 }
 
+// usedLongAgo is an event of a month that is over, whatever the day is.
+func (p *platform) usedLongAgo() *usage.Event {
+	e := p.used()
+	e.AdmittedAt = e.AdmittedAt.AddDate(0, 0, -40)
+	e.Period = e.AdmittedAt.Format("2006-01") + "-01"
+	return e
+}
+
 func body(t *testing.T, e *usage.Event) string {
 	t.Helper()
 	r, err := e.Encode()
@@ -122,6 +130,11 @@ func scheduled() map[string]effect {
 			func(p *platform) { p.failures("metering", sqs(body(p.t, p.used()))) },
 			`SELECT (SELECT count(*) FROM analytics.usage_deltas) || ' deltas, ' || (SELECT count(*) FROM analytics.usage_minutes) || ' minutes'`,
 			"1 deltas, 0 minutes", "0 deltas, 1 minutes",
+		},
+		"invoices/issue": {
+			func(p *platform) { p.failures("metering", sqs(body(p.t, p.usedLongAgo()), body(p.t, p.used()))) },
+			`SELECT coalesce(string_agg(status || ' ' || number || ' ' || requests, ', '), 'none') FROM analytics.invoices`,
+			"none", "issued INV-" + time.Now().UTC().Format("2006") + "-000001 1",
 		},
 		"operations/prune": {
 			func(p *platform) {

@@ -1,0 +1,5 @@
+package main
+
+import "testing"
+
+func (o options) steady(t testing.TB) {}
