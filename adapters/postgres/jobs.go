@@ -150,7 +150,7 @@ func countsJSON(c function.Counts) map[string]int64 {
 func counts(raw []byte) (function.Counts, error) {
 	var c function.Counts
 	if len(raw) == 0 {
-		return nil, nil //nolint:nilnil // no counts are nil counts
+		return nil, nil
 	}
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, fmt.Errorf("read counts: %w", err)

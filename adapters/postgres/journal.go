@@ -123,7 +123,8 @@ const lineColumns = `org_id, request_id, at, last_at, count, api_key_id, project
 
 // ReadLines implements [accesslog.Lines].
 func (a *AccessLog) ReadLines(ctx context.Context, org string, f accesslog.Filter, before string, most int) (list []accesslog.Line, err error) {
-	query, args := requestQuery(`SELECT `+lineColumns+` FROM router.access_log`, filterColumns{at: "at", id: "request_id"}, f, org, before, most)
+	page := requestPage{selection: `SELECT ` + lineColumns + ` FROM router.access_log`, at: "at", id: "request_id", before: before, most: most}
+	query, args := page.query(org, f)
 	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, query, args...)
 		if err != nil {
@@ -171,20 +172,26 @@ func (a *AccessLog) Prune(ctx context.Context, keep time.Duration) (lines, claim
 	}
 }
 
-// filterColumns are the names that two tables have for one thing.
-type filterColumns struct{ at, id string }
+// requestPage is a page of requests out of one of two tables, which have names of
+// their own for the same things.
+type requestPage struct {
+	selection string
+	at, id    string // columns
+	before    string // an id
+	most      int
+}
 
-// requestQuery completes a selection by a filter, newest first; all values are
+// query completes the selection by a filter, newest first; all values are
 // parameters.
-func requestQuery(selection string, c filterColumns, f accesslog.Filter, org, before string, most int) (query string, args []any) {
+func (p requestPage) query(org string, f accesslog.Filter) (query string, args []any) {
 	args = []any{org}
 	where := ` WHERE org_id = $1`
 	add := func(condition string, v any) {
 		args = append(args, v)
 		where += fmt.Sprintf(` AND %s $%d`, condition, len(args))
 	}
-	if before != "" {
-		add(c.id+` <`, before)
+	if p.before != "" {
+		add(p.id+` <`, p.before)
 	}
 	for _, t := range []struct{ column, value string }{
 		{"api_key_id", f.APIKeyID}, {"project_id", f.ProjectID}, {"model", f.Model}, {"source_address", f.Address},
@@ -197,12 +204,12 @@ func requestQuery(selection string, c filterColumns, f accesslog.Filter, org, be
 		add(`status =`, f.Status)
 	}
 	if !f.Start.IsZero() {
-		add(c.at+` >=`, f.Start)
+		add(p.at+` >=`, f.Start)
 	}
 	if !f.End.IsZero() {
-		add(c.at+` <`, f.End)
+		add(p.at+` <`, f.End)
 	}
-	return selection + where + fmt.Sprintf(` ORDER BY %s DESC LIMIT %d`, c.id, most), args
+	return p.selection + where + fmt.Sprintf(` ORDER BY %s DESC LIMIT %d`, p.id, p.most), args
 }
 
 const servedColumns = `org_id, event_id, admitted_at, project_id, api_key_id, model, backend_id, price_id, endpoint, streamed, outcome, estimated,
@@ -213,7 +220,8 @@ var _ accesslog.Usage = (*Usage)(nil)
 
 // ReadServed implements [accesslog.Usage].
 func (u *Usage) ReadServed(ctx context.Context, org string, f accesslog.Filter, before string, most int) (list []usage.Event, err error) {
-	query, args := requestQuery(`SELECT `+servedColumns+` FROM analytics.usage_events`, filterColumns{at: "admitted_at", id: "event_id"}, f, org, before, most)
+	page := requestPage{selection: `SELECT ` + servedColumns + ` FROM analytics.usage_events`, at: "admitted_at", id: "event_id", before: before, most: most}
+	query, args := page.query(org, f)
 	err = u.db.InOrg(ctx, org, func(tx pgx.Tx) (err error) {
 		list, err = served(ctx, tx, query, args)
 		return err

@@ -284,7 +284,7 @@ func (x *traffic) compare(o *org, target string, want map[string]*sums) {
 // compareCSV compares the same report as CSV with its JSON, cell by cell.
 func (x *traffic) compareCSV(o *org, target string, want []row) {
 	x.t.Helper()
-	rec := x.call(x.t.Context(), http.MethodGet, target, o.admin, "", "text/csv")
+	rec := x.call(request{method: http.MethodGet, target: target, key: o.admin, accept: "text/csv"})
 	if rec.Code != http.StatusOK || !strings.HasPrefix(rec.Header().Get("Content-Type"), "text/csv") {
 		x.t.Fatalf("%s as CSV: %d %s", target, rec.Code, rec.Header().Get("Content-Type"))
 	}

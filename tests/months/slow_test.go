@@ -47,7 +47,9 @@ func (x *traffic) slow(o *org, now time.Time) (end func()) {
 	x.clock.set(at)
 	done := make(chan *httptest.ResponseRecorder, 1)
 	go func() {
-		done <- x.call(x.t.Context(), http.MethodPost, "/v1/chat/completions", k.secret, `{"model":"slow","messages":[{"role":"user","content":"x"}]}`, "")
+		done <- x.call(request{
+			method: http.MethodPost, target: "/v1/chat/completions", key: k.secret, body: `{"model":"slow","messages":[{"role":"user","content":"x"}]}`,
+		})
 	}()
 	var answer chan struct{}
 	select {

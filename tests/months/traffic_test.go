@@ -140,23 +140,22 @@ func (x *traffic) request(o *org) {
 	}
 	func() {
 		defer func() { _ = recover() }() // the handler breaks the connection of a stream that fails
-		x.serve(ctx, out, http.MethodPost, "/v1/chat/completions", k.secret, body, "")
+		x.serve(ctx, out, request{method: http.MethodPost, target: "/v1/chat/completions", key: k.secret, body: body})
 	}()
-	x.enter(o, k, model, at, rec.Header().Get("X-Request-Id"), how >= 8)
+	x.enter(entry{org: o, at: at, key: k.id, project: k.project, model: model}, rec.Header().Get("X-Request-Id"), how >= 8)
 }
 
 // enter books a request by what the backend says that it served; what was broken
 // off by what the platform counted of it, for nobody else knows.
-func (x *traffic) enter(o *org, k key, model string, at time.Time, requestID string, broken bool) {
+func (x *traffic) enter(e entry, requestID string, broken bool) {
 	x.t.Helper()
-	e := entry{org: o, at: at, key: k.id, project: k.project, model: model}
 	if broken {
-		e.input, e.cached, e.output = x.counted(o, requestID)
+		e.input, e.cached, e.output = x.counted(e.org, requestID)
 	} else {
 		s := x.served(requestID).Stated
 		e.input, e.cached, e.output = s.Prompt, s.Cached, s.Completion
 	}
-	e.cost = x.prices.at(model, at).cost(e.input, e.cached, e.output)
+	e.cost = x.prices.at(e.model, e.at).cost(e.input, e.cached, e.output)
 	x.book = append(x.book, x.billed(e))
 }
 
@@ -216,7 +215,7 @@ func (l *leaver) Write(p []byte) (int, error) {
 		l.once.Do(l.leave)
 		return 0, context.Canceled
 	}
-	return l.ResponseRecorder.Write(p) //nolint:wrapcheck // a client's
+	return l.ResponseRecorder.Write(p)
 }
 
 func words(rnd *rand.Rand) string {

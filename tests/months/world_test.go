@@ -138,21 +138,24 @@ func (w *world) run(name string) function.Counts {
 	return counts
 }
 
+// request is a call of the platform.
+type request struct{ method, target, key, body, accept string }
+
 // call calls the platform within this process.
-func (w *world) call(ctx context.Context, method, target, key, body string, accept string) *httptest.ResponseRecorder {
+func (w *world) call(q request) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
-	w.serve(ctx, rec, method, target, key, body, accept)
+	w.serve(w.t.Context(), rec, q)
 	return rec
 }
 
-func (w *world) serve(ctx context.Context, out http.ResponseWriter, method, target, key, body, accept string) {
-	r := httptest.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
-	r.Header.Set("Authorization", "Bearer "+key)
-	if body != "" {
+func (w *world) serve(ctx context.Context, out http.ResponseWriter, q request) {
+	r := httptest.NewRequestWithContext(ctx, q.method, q.target, strings.NewReader(q.body))
+	r.Header.Set("Authorization", "Bearer "+q.key)
+	if q.body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	if accept != "" {
-		r.Header.Set("Accept", accept)
+	if q.accept != "" {
+		r.Header.Set("Accept", q.accept)
 	}
 	w.mux.ServeHTTP(out, r)
 }
@@ -161,7 +164,7 @@ func (w *world) serve(ctx context.Context, out http.ResponseWriter, method, targ
 func get[T any](w *world, target, key string) T {
 	w.t.Helper()
 	var v T
-	decode(w.t, w.call(w.t.Context(), http.MethodGet, target, key, "", ""), http.StatusOK, &v)
+	decode(w.t, w.call(request{method: http.MethodGet, target: target, key: key}), http.StatusOK, &v)
 	return v
 }
 
@@ -169,7 +172,7 @@ func get[T any](w *world, target, key string) T {
 func post[T any](w *world, target, key, body string, status int) T {
 	w.t.Helper()
 	var v T
-	decode(w.t, w.call(w.t.Context(), http.MethodPost, target, key, body, ""), status, &v)
+	decode(w.t, w.call(request{method: http.MethodPost, target: target, key: key, body: body}), status, &v)
 	return v
 }
 

@@ -193,6 +193,8 @@ func (s *stage) calls() map[string]call {
 		"keys":       http1("GET", "/v1/api-keys", s.keys.AdminKey, ""),
 		"budgets":    http1("GET", "/v1/budgets", s.keys.AdminKey, ""),
 		"analytics":  http1("GET", "/v1/usage", s.keys.AdminKey, ""),
+		"invoices":   http1("GET", "/v1/invoices", s.keys.AdminKey, ""),
+		"requests":   http1("GET", "/v1/requests", s.keys.AdminKey, ""),
 		"operations": http1("GET", "/readyz", apikey.Secret{}, ""),
 		"metering":   drain,
 	}

@@ -181,6 +181,18 @@ func routes() map[string]calls {
 				{admin, "/v1/invoices/runs", `{"period":"9999-01"}`, 422, "unprocessable"},
 			},
 		},
+		"listRequests": {
+			good{caller, "/v1/requests?limit=1", "", `"usage":{"input_tokens":`},
+			[]bad{
+				{operator, "/v1/requests", "", 403, "forbidden"},
+				{caller, "/v1/requests?cursor=x", "", 400, "invalid_request"},
+				{caller, "/v1/requests?start=2026-02-01T00:00:00Z&end=2026-01-01T00:00:00Z", "", 422, "unprocessable"},
+			},
+		},
+		"getRequest": {
+			good{caller, "/v1/requests/{request}", "", `"booked":true`},
+			[]bad{{admin, "/v1/requests/req_0199c0b2f3a47c1e8d6a5b4c3d2e1f00", "", 404, "not_found"}},
+		},
 		"listInvoices": {
 			good{admin, "/v1/invoices", "", `"number":"INV-`},
 			[]bad{{caller, "/v1/invoices", "", 403, "forbidden"}},
@@ -297,7 +309,8 @@ func TestRoutes(t *testing.T) {
 	p.failures("metering", sqs(body(t, p.usedLongAgo())))
 	p.job("invoices", "issue")
 	bill := p.scalar(`SELECT invoice_id FROM analytics.invoices`)
-	ids := strings.NewReplacer("{run}", started.ID, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID, "{invoice}", bill)
+	request := p.scalar(`SELECT event_id FROM analytics.usage_events LIMIT 1`)
+	ids := strings.NewReplacer("{run}", started.ID, "{request}", request, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID, "{invoice}", bill)
 	known := routes()
 	eachRoute(t, func(_ function.Spec, r function.Route) {
 		c := known[r.OperationID]

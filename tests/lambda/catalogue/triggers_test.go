@@ -144,6 +144,18 @@ func scheduled() map[string]effect {
 			`SELECT string_agg(run_id, ' ' ORDER BY run_id) FROM accounts.job_runs WHERE function = 'metering'`,
 			"run_88 run_89 run_90 run_91 run_92 run_93", "run_88 run_89",
 		},
+		"requests/prune": {
+			func(p *platform) {
+				postgrestest.Exec(p.t, p.database, `
+					INSERT INTO router.access_log SELECT 'org', 'req_' || d, now() - make_interval(days => d), now(), 1, 'k', 'p', 'm', 'e', 429, 'c', '', '', ''
+					  FROM generate_series(88, 93) d;
+					INSERT INTO router.idempotency_claims (org_id, api_key_id, key_hash, request_id, mac, epoch, done, done_at)
+					SELECT 'org', 'k', sha256(h::text::bytea), 'req_' || h, '', 1, true, now() - make_interval(hours => h) FROM generate_series(23, 26) h`)
+			},
+			`SELECT (SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM router.access_log) || ', ' ||
+			        (SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM router.idempotency_claims)`,
+			"req_88 req_89 req_90 req_91 req_92 req_93, req_23 req_24 req_25 req_26", "req_88 req_89, req_23",
+		},
 		"metering/partitions": {
 			func(p *platform) {
 				postgrestest.Exec(p.t, p.database, `DO $$ BEGIN EXECUTE 'DROP TABLE ' || `+nextMonth+`; END $$`)
@@ -225,13 +237,16 @@ func TestEventsThatAreRefused(t *testing.T) {
 	}
 }
 
-// answers checks that a function's only process still works.
+// answers checks that a function's only process still works. What is asked for by
+// id was not made here: that it is not found is an answer of the function, too.
 func (p *platform) answers(t *testing.T, s function.Spec) {
 	t.Helper()
 	for _, r := range s.Routes {
 		if r.Method == http.MethodGet {
 			c := routes()[r.OperationID].good
-			if got := p.do(r.Method, c.target, p.key(c.as), c.body); got.status != r.SuccessStatus() {
+			got := p.do(r.Method, c.target, p.key(c.as), c.body)
+			missing := strings.Contains(r.Path, "{id") && got.status == http.StatusNotFound && strings.Contains(string(got.body), `"code":"not_found"`)
+			if got.status != r.SuccessStatus() && !missing {
 				t.Errorf("afterwards %s: %d %s", r.Pattern(), got.status, got.body)
 			}
 		}
