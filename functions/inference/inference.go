@@ -110,6 +110,7 @@ func (c Config) handle(path string, h handler) http.Handler {
 		header := w.Header()
 		header["X-Request-Id"] = []string{x.id}
 		header["X-Content-Type-Options"] = []string{"nosniff"}
+		limitBody(w, r)
 		defer c.recovered(w, r, x)
 		var err error
 		if x.key, err = apikey.FromRequest(r); err == nil {
@@ -162,6 +163,7 @@ func (c Config) fail(w http.ResponseWriter, r *http.Request, requestID string, e
 	if errors.Is(err, relay.ErrClientGone) || errors.Is(err, relay.ErrTold) {
 		return
 	}
+	limitAnswer(w)
 	fault.Write(w, r, requestID, err, true)
 }
 
@@ -187,13 +189,10 @@ func (c Config) recovered(w http.ResponseWriter, r *http.Request, x *call) {
 func (c Config) chat(w http.ResponseWriter, r *http.Request, x *call) error {
 	q := relay.Request{
 		ID: x.id, Key: x.key, Endpoint: x.path, From: x.from,
+		Body: func() ([]byte, error) { return readBody(w, r, c.MaxBody) },
 	}
-	err := idempotencyKey(r.Header, &q)
-	q.Body = func() ([]byte, error) {
-		if err != nil { // told to keys that may call, as all that is wrong with a request
-			return nil, err
-		}
-		return readBody(w, r, c.MaxBody)
+	if err := idempotencyKey(r.Header, &q); err != nil {
+		q.Body = func() ([]byte, error) { return nil, err } // told to keys that may call, as all that is wrong with a request
 	}
 	return c.Gateway.Chat(w, r, q, &x.seen)
 }
@@ -227,8 +226,27 @@ func idempotencyKey(h http.Header, q *relay.Request) error {
 	return nil
 }
 
-// bodyTimeout is how long a request may take to send its body.
-const bodyTimeout = 20 * time.Second
+const (
+	// bodyTimeout is how long a request may take to send its body.
+	bodyTimeout = 20 * time.Second
+	// answerTimeout is how long a client may take to read a short answer.
+	answerTimeout = 30 * time.Second
+)
+
+// limitBody closes a body that trickles in, in time: also one that nobody reads,
+// because the request was refused before; the server reads on to its end. Hosts
+// without sockets have limits of their own.
+func limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) //nolint:forbidigo // a socket's deadline is wall time
+}
+
+// limitAnswer lets go of a client that does not read.
+func limitAnswer(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout)) //nolint:forbidigo // a socket's deadline is wall time
+}
 
 // readBody reads a JSON body whole, at most so many bytes.
 func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
@@ -244,11 +262,6 @@ func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error
 	if r.ContentLength > most {
 		return nil, tooLarge
 	}
-	// A body that trickles in is closed in time. The deadline is lifted afterwards:
-	// it would end the watch for the client's leaving, and with it long streams.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) //nolint:forbidigo // a socket's deadline is wall time; hosts without have their own
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength) + bytes.MinRead) // no copy on the way to EOF
@@ -259,6 +272,9 @@ func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error
 		}
 		return nil, &fault.Error{Code: fault.Invalid, Detail: "the body could not be read", Err: err}
 	}
+	// All is read. The deadline would go on to end the watch for the client's leaving,
+	// and with it long streams.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return buf.Bytes(), nil
 }
 
@@ -328,6 +344,7 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
+	limitAnswer(w)
 	_, _ = w.Write(body) // the client may have left
 	return nil
 }

@@ -84,15 +84,15 @@ type Request struct {
 	At        time.Time `json:"at"`
 	APIKeyID  string    `json:"api_key_id"`
 	ProjectID string    `json:"project_id"`
-	Model     string    `json:"model" doc:"Empty where the request did not come so far."`
-	Endpoint  string    `json:"endpoint"`
+	Model     string    `json:"model" doc:"Empty where the request did not come so far, and in a sum of several."`
+	Endpoint  string    `json:"endpoint" doc:"Empty in a sum of several."`
 	Status    int       `json:"status" doc:"As it was answered; 499 where the client left before."`
 	Outcome   string    `json:"outcome" enum:"complete,aborted,failed,abandoned,denied,error,unpaid" doc:"complete: served whole. aborted: the client left. failed: the backend broke off. denied: 4xx. error: 5xx. unpaid: answered at no cost, such as a list of models."`
 	Code      string    `json:"code,omitempty" doc:"Of the error."`
 	Detail    string    `json:"detail,omitempty" doc:"What the caller was told."`
 	Count     int64     `json:"count" doc:"Above 1: so many requests alike within a minute."`
 	LastAt    time.Time `json:"last_at" doc:"Of the last of them."`
-	Address   string    `json:"source_address"`
+	Address   string    `json:"source_address" doc:"Empty in a sum of several."`
 	UserAgent string    `json:"user_agent"`
 	Usage     *Usage    `json:"usage,omitempty" doc:"What it used and cost; left out where nothing was."`
 }

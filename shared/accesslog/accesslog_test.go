@@ -218,6 +218,19 @@ func TestAKeyFillsNoMoreThanItsShare(t *testing.T) {
 	})
 }
 
+func TestAKeyHasNoMoreThanSoManyLinesAlone(t *testing.T) {
+	run(t, func(b *bench) {
+		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))
+		for i := range 1600 {
+			b.add(func(l *accesslog.Line) { l.Model = fmt.Sprint("m", i%40) })
+		}
+		wait()
+		if requests, lines := b.sum(); requests != 1600 || lines != 100+40 {
+			t.Errorf("%d requests in %d lines; want 1600 in 100 and 40 sums", requests, lines)
+		}
+	})
+}
+
 func TestASinkThatIsDownLosesNothingWithinBounds(t *testing.T) {
 	run(t, func(b *bench) {
 		b.fail(errors.New("down"))

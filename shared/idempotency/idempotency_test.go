@@ -110,8 +110,13 @@ func (h *house) finish(c *idempotency.Claim, answer []byte, stream bool) {
 	}
 }
 
-// refused holds that an attempt gets neither claim nor answer, and returns why.
-func (h *house) refused(a idempotency.Attempt, code fault.Code) *fault.Error {
+func (h *house) refused(a idempotency.Attempt, code fault.Code) {
+	h.t.Helper()
+	_ = h.refusal(a, code)
+}
+
+// refusal holds that an attempt gets neither claim nor answer, and returns why.
+func (h *house) refusal(a idempotency.Attempt, code fault.Code) *fault.Error {
 	h.t.Helper()
 	c, answer, err := h.Begin(h.t.Context(), a)
 	if c != nil || answer != nil || err == nil || fault.From(err).Code != code {
@@ -123,7 +128,7 @@ func (h *house) refused(a idempotency.Attempt, code fault.Code) *fault.Error {
 // runs holds that another attempt is told that the request runs.
 func (h *house) runs(a idempotency.Attempt, original string) {
 	h.t.Helper()
-	f := h.refused(a, fault.Conflict)
+	f := h.refusal(a, fault.Conflict)
 	if f.Members["original_request_id"] != original || f.Members["cost"] != nil || f.RetryAfter < time.Second {
 		h.t.Errorf("%v, after %s; want that %s runs", f.Members, f.RetryAfter, original)
 	}
@@ -132,7 +137,7 @@ func (h *house) runs(a idempotency.Attempt, original string) {
 // billed holds that another attempt is told what the request cost.
 func (h *house) billed(a idempotency.Attempt, original, cost string) {
 	h.t.Helper()
-	f := h.refused(a, fault.Conflict)
+	f := h.refusal(a, fault.Conflict)
 	if f.Members["original_request_id"] != original || f.Members["cost"] != cost || f.Members["currency"] != "USD" || f.RetryAfter != 0 {
 		h.t.Errorf("%v, after %s; want that %s cost %s", f.Members, f.RetryAfter, original, cost)
 	}
@@ -187,7 +192,7 @@ func TestAnotherRequestUnderTheKeyIsRefused(t *testing.T) {
 			c := h.begin(attempt("req_1"))
 			other := attempt("req_2")
 			change(&other)
-			if f := h.refused(other, fault.Unprocessable); f.Members["original_request_id"] != "req_1" || f.Members["cost"] != nil {
+			if f := h.refusal(other, fault.Unprocessable); f.Members["original_request_id"] != "req_1" || f.Members["cost"] != nil {
 				t.Errorf("while it runs: %v", f.Members)
 			}
 			h.finish(c, []byte("secret answer"), false)
@@ -308,7 +313,7 @@ func TestTheClaimOfADeadProcess(t *testing.T) {
 		h.begin(attempt("req_1"))
 		h.restart()
 		h.begin(attempt("req_2"))
-		h.Service, old = old, h.Service
+		h.Service = old
 		h.runs(attempt("req_3"), "req_2")
 	})
 	t.Run("is not known when the ledger can't be asked", func(t *testing.T) {
@@ -316,7 +321,7 @@ func TestTheClaimOfADeadProcess(t *testing.T) {
 		h.begin(attempt("req_1"))
 		h.restart()
 		h.err = errors.New("down")
-		if f := h.refused(attempt("req_2"), fault.Unavailable); f.RetryAfter == 0 {
+		if f := h.refusal(attempt("req_2"), fault.Unavailable); f.RetryAfter == 0 {
 			t.Error("it is not said when to try again")
 		}
 		h.err = nil
@@ -462,11 +467,11 @@ func TestAnOutcomeThatCouldNotBeStored(t *testing.T) {
 func TestNothingRunsWhenTheStoreIsDown(t *testing.T) {
 	h := newHouse(t)
 	h.store.Fail(errors.New("down"))
-	if f := h.refused(attempt("req_1"), fault.Unavailable); f.RetryAfter == 0 || strings.Contains(f.Detail, "down") {
+	if f := h.refusal(attempt("req_1"), fault.Unavailable); f.RetryAfter == 0 || strings.Contains(f.Detail, "down") {
 		t.Errorf("told %q, after %s", f.Detail, f.RetryAfter)
 	}
 	h.store.Fail(fault.New(fault.Unavailable, "").After(7 * time.Second))
-	if f := h.refused(attempt("req_1"), fault.Unavailable); f.RetryAfter != 7*time.Second {
+	if f := h.refusal(attempt("req_1"), fault.Unavailable); f.RetryAfter != 7*time.Second {
 		t.Errorf("after %s; want the store's own", f.RetryAfter)
 	}
 	h.store.Fail(nil)

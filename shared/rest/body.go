@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	jsonv2 "github.com/go-json-experiment/json"
@@ -23,7 +25,7 @@ const MaxBody = 64 << 10
 
 // checkURL refuses what can't be read in one way only.
 func checkURL(r *http.Request) error {
-	if strings.Contains(r.URL.Path, "\x00") {
+	if strings.Contains(r.URL.Path, "\x00") || !utf8.ValidString(r.URL.Path) {
 		return fault.New(fault.NotFound, "There is nothing at this path.")
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
@@ -36,14 +38,33 @@ func checkURL(r *http.Request) error {
 			return fault.New(fault.Invalid, "The query names %q more than once.", clip(name)).At(clip(name))
 		case strings.Contains(values[0], "\x00"):
 			return fault.New(fault.Invalid, "The query has a NUL character in %q.", clip(name)).At(clip(name))
+		case !utf8.ValidString(values[0]):
+			return fault.New(fault.Invalid, "The query is not valid UTF-8 in %q.", clip(name)).At(clip(name))
 		}
 	}
 	return nil
 }
 
+const (
+	// bodyTimeout is how long a request may take to send its body.
+	bodyTimeout = 20 * time.Second
+	// answerTimeout is how long a client may take to read an answer.
+	answerTimeout = time.Minute
+)
+
+// limitBody closes a body that trickles in, in time: also one that nobody reads,
+// because the request was refused before; the server reads on to its end. Hosts
+// without sockets have limits of their own.
+func limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) //nolint:forbidigo // a socket's deadline is wall time
+}
+
 // takeBody reads the body of a request whose method has one, and leaves it for
 // the decoder to read again.
-func takeBody(r *http.Request) error {
+func takeBody(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete {
 		return nil
 	}
@@ -63,6 +84,8 @@ func takeBody(r *http.Request) error {
 	if err := checkType(r.Header); err != nil && len(body) > 0 {
 		return err
 	}
+	// All is read. The deadline would go on to end the watch for the client's leaving.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }

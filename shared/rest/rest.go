@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"reflect"
 	"runtime/debug"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -145,6 +146,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
 	requestID := id.New(id.Request)
 	secure(w.Header(), requestID)
+	limitBody(w, r)
 	var probe verdict
 	a.mux.ServeHTTP(&probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
@@ -193,10 +195,11 @@ func (a *API) serve(route function.Route, h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{id: id.New(id.Request), path: r.URL.EscapedPath()}
 		secure(w.Header(), c.id)
+		limitBody(w, r)
 		out := &writer{ResponseWriter: w}
 		defer a.recover(out, r, c)
 		r = r.WithContext(context.WithValue(audit.WithRequestID(r.Context(), c.id), callKey{}, c))
-		if err := a.admit(route, r, c); err != nil {
+		if err := a.admit(route, w, r, c); err != nil {
 			a.fail(out, r, c, err)
 			return
 		}
@@ -207,7 +210,7 @@ func (a *API) serve(route function.Route, h http.HandlerFunc) http.Handler {
 
 // admit authenticates the caller, checks the route's scope and reads the body:
 // in this order, so that nobody unknown makes us work.
-func (a *API) admit(route function.Route, r *http.Request, c *call) error {
+func (a *API) admit(route function.Route, w http.ResponseWriter, r *http.Request, c *call) error {
 	if route.Scope != "" {
 		text, err := apikey.FromRequest(r)
 		if err != nil {
@@ -225,7 +228,7 @@ func (a *API) admit(route function.Route, r *http.Request, c *call) error {
 	if err := checkURL(r); err != nil {
 		return err
 	}
-	return takeBody(r)
+	return takeBody(w, r)
 }
 
 func (a *API) fail(w http.ResponseWriter, r *http.Request, c *call, err error) {
@@ -269,13 +272,21 @@ type writer struct {
 }
 
 func (w *writer) WriteHeader(s int) {
-	w.wrote = true
+	w.begin()
 	w.ResponseWriter.WriteHeader(s)
 }
 
 func (w *writer) Write(b []byte) (int, error) {
-	w.wrote = true
+	w.begin()
 	return w.ResponseWriter.Write(b)
+}
+
+// begin lets go of a client that does not read its answer.
+func (w *writer) begin() {
+	if !w.wrote {
+		w.wrote = true
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(answerTimeout)) //nolint:forbidigo // a socket's deadline is wall time
+	}
 }
 
 // secure sets the headers that every answer has. The request's id is ours: what a

@@ -43,6 +43,10 @@ type Report struct {
 	Estimated int // of those booked: their clients left, or were cut off
 	Unread    int // booked as complete, and their clients did not get all of it
 	Unbooked  int // served and not booked: in flight when their process was killed
+	Once      int // requests with an idempotency key
+	Again     int // of those, asked for again
+	Replayed  int // of those, answered from what was stored
+	Nothing   int // of those, told that the first try is on record and cost nothing
 	Recovery  time.Duration
 	slowest   time.Duration
 }
@@ -56,12 +60,13 @@ func (r *Report) String() string {
 		fmt.Fprintf(&b, "%6d  kills of the %s\n", r.Kills[name], name)
 	}
 	fmt.Fprintf(&b, "%6d  kills; ready again after %s on average, %s at most\n", total, (r.Recovery / time.Duration(max(total, 1))).Round(time.Millisecond), r.slowest.Round(time.Millisecond))
-	for _, end := range []End{Complete, Left, Broken, Silent, Refused} {
+	for _, end := range []End{Complete, Left, Broken, Silent, Refused, Closed} {
 		fmt.Fprintf(&b, "%6d  calls %s\n", r.Calls[end], end)
 	}
 	fmt.Fprintf(&b, "%6d  requests booked, %d of them by estimate\n", r.Booked, r.Estimated)
 	fmt.Fprintf(&b, "%6d  booked as complete that a kill kept from their clients\n", r.Unread)
-	fmt.Fprintf(&b, "%6d  served and not booked: in flight at a kill", r.Unbooked)
+	fmt.Fprintf(&b, "%6d  served and not booked: in flight at a kill\n", r.Unbooked)
+	fmt.Fprintf(&b, "%6d  requests with an idempotency key, each billed once, but %d that came to nothing; %d asked for again, %d of them answered from the store", r.Once, r.Nothing, r.Again, r.Replayed)
 	return b.String()
 }
 
@@ -73,6 +78,8 @@ type run struct {
 	g      *harness.Gateway
 	up     *harness.Upstream
 	keys   []string
+	once   string // the one of the keys whose requests carry an idempotency key
+	onceID string
 	owner  map[string]string // of budgets: the key's id
 	report Report
 
@@ -135,6 +142,7 @@ func (r *run) start() {
 		id, key := r.g.CreateKey(t, harness.Limits{}, "inference")
 		r.owner[r.g.CreateBudget(t, map[string]any{"api_key_id": id}, unit, amount, "block")] = id
 		r.keys = append(r.keys, key)
+		r.once, r.onceID = key, id // any of them
 	}
 }
 
@@ -142,7 +150,7 @@ func (r *run) start() {
 func (r *run) round(n int, way kill) (kills int) {
 	t := r.t
 	epoch := r.g.Database().Int(t, `SELECT epoch FROM analytics.epoch`)
-	load := StartLoad(t.Context(), r.g, r.o.Clients, r.o.Seed+uint64(n), r.keys...)
+	load := StartLoad(t.Context(), r.g, Traffic{Clients: r.o.Clients, Seed: r.o.Seed + uint64(n), Keys: r.keys, Once: r.once})
 	load.WaitComplete(t, r.o.Answers)
 	time.Sleep(time.Duration(r.random.IntN(200)) * time.Millisecond) // where in the load the kill falls
 	at := time.Now()
@@ -167,7 +175,9 @@ func (r *run) round(n int, way kill) (kills int) {
 	r.report.Recovery += took
 	r.report.slowest = max(r.report.slowest, took)
 	fmt.Fprintf(r.o.List, "%s kill %d of the %s, %d calls, ready again after %s\n", at.Format(time.TimeOnly), n, way.name, len(calls), took)
-	(&judgement{run: r, round: n, way: way.name, killed: at, gone: gone, calls: calls}).pass()
+	j := &judgement{run: r, round: n, way: way.name, killed: at, gone: gone, calls: calls}
+	j.retry()
+	j.pass()
 	return kills
 }
 
@@ -182,6 +192,7 @@ func (l *Load) count(e End) int {
 func (r *run) settled(calls []Call) {
 	t := r.t
 	r.g.Database().WaitUp(t)
+	time.Sleep(time.Second) // connections that were idle for so long are tested before they are used
 	harness.Eventually(t, "booking", func() (bool, string) {
 		ledger := r.g.Database().Ledger(t)
 		for _, c := range calls {

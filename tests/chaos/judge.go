@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aiaas/aiaas/adapters/demo"
@@ -30,12 +31,80 @@ func (j *judgement) list(format string, args ...any) {
 	fmt.Fprintf(j.o.List, "    "+format+"\n", args...)
 }
 
+// retry asks again for what carries an idempotency key and was not received, as
+// its client would, and for a few that were. Each must come to one bill.
+func (j *judgement) retry() {
+	received := 0
+	for _, c := range j.calls {
+		if c.call.Header == nil {
+			continue
+		}
+		j.report.Once++
+		if c.End == Complete {
+			if received++; received > 5 {
+				continue
+			}
+		}
+		j.report.Again++
+		j.again(c)
+	}
+	j.g.WaitNoHolds(j.t)
+	j.g.WaitSettled(j.t)
+}
+
+// again asks for one request until it is known what became of it.
+func (j *judgement) again(c Call) {
+	harness.Eventually(j.t, "an answer to a second try", func() (bool, string) {
+		begun := time.Now()
+		a := j.g.Do(j.t.Context(), c.call)
+		original := a.Header.Get("X-Aiaas-Original-Request-Id")
+		var told struct {
+			Original string `json:"original_request_id"`
+			Cost     string
+		}
+		if a.Code() == "conflict" {
+			a.JSON(j.t, &told)
+		}
+		switch {
+		case a.Done() && original == "" && c.End != Complete: // nothing of it was on record
+			j.calls = append(j.calls, Call{ID: a.RequestID, Key: c.Key, Begun: begun, Ended: time.Now(), End: Complete, Status: a.Status, Body: c.Body})
+		case a.Done() && original != "" && (c.ID == "" || c.ID == original):
+			j.report.Replayed++
+		case told.Cost != "" && c.End != Complete && (c.ID == "" || c.ID == told.Original):
+			if strings.Trim(told.Cost, "0.") == "" {
+				j.report.Nothing++
+			}
+		case told.Cost == "" && told.Original != "", a.Status == 503: // it runs, or can't be known yet
+			return false, a.String()
+		default:
+			j.errorf("the second try of %+v: %s %v", c, a, a.Header)
+		}
+		return true, ""
+	})
+}
+
+// eachOnce holds that each request with an idempotency key was billed once, however
+// often it was asked for.
+func (j *judgement) eachOnce(ledger map[string]harness.Entry) {
+	billed := 0
+	for _, e := range ledger {
+		if e.KeyID == j.onceID && e.Cost > 0 {
+			billed++
+		}
+	}
+	if billed+j.report.Nothing != j.report.Once {
+		j.errorf("%d bills for %d requests with an idempotency key, %d of which came to nothing", billed, j.report.Once, j.report.Nothing)
+	}
+}
+
 func (j *judgement) pass() {
 	j.known = map[string]Call{}
 	for _, c := range j.calls {
 		j.report.Calls[c.End]++
 		if c.ID == "" {
-			j.anonymous++
+			if c.End != Closed {
+				j.anonymous++
+			}
 			continue
 		}
 		if _, twice := j.known[c.ID]; twice {
@@ -45,6 +114,7 @@ func (j *judgement) pass() {
 	}
 	ledger := j.g.Agrees(j.t)
 	j.unchanged(ledger)
+	j.eachOnce(ledger)
 	served := j.log()
 	for id, c := range j.known {
 		if e, ok := ledger[id]; c.End == Complete && (!ok || e.Outcome != "complete") {
@@ -168,10 +238,10 @@ func (j *judgement) unbooked(s demo.Served) {
 }
 
 // completeAfter counts the answers that others asked for and received after a
-// client had left.
+// client had left, and before the kill.
 func (j *judgement) completeAfter(left Call) (n int) {
 	for _, c := range j.calls {
-		if c.End == Complete && c.Begun.After(left.Ended) {
+		if c.End == Complete && c.Begun.After(left.Ended) && c.Ended.Before(j.killed) {
 			n++
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +32,8 @@ const (
 	Complete End = "complete" // all of a successful answer was received
 	Left     End = "left"     // its client left before the end
 	Broken   End = "broken"   // an answer began and broke off
-	Silent   End = "silent"   // no answer began
+	Silent   End = "silent"   // it was sent, and no answer began
+	Closed   End = "closed"   // nobody listened: it was not sent
 	Refused  End = "refused"  // an error was answered
 )
 
@@ -44,6 +47,16 @@ type Call struct {
 	Status  int   // 0 where no answer began
 	Body    int64 // bytes of the request
 	Content int64 // deltas with content that were received
+
+	call harness.Call // to be made again; set where it carries an idempotency key
+}
+
+// Traffic is what a load is made of.
+type Traffic struct {
+	Clients int
+	Seed    uint64   // the same one makes the same requests
+	Keys    []string // which each client takes in turn
+	Once    string   // the one of the keys whose requests carry an idempotency key
 }
 
 // Load keeps requests running until it is told to stop, and remembers what its
@@ -51,7 +64,7 @@ type Call struct {
 // left by their clients.
 type Load struct {
 	g     *harness.Gateway
-	keys  []string
+	o     Traffic
 	stop  context.CancelFunc
 	group sync.WaitGroup
 
@@ -60,17 +73,20 @@ type Load struct {
 	ends  map[End]int
 }
 
-// StartLoad starts so many clients, who take the keys in turn. The same seed makes
-// the same requests.
-func StartLoad(ctx context.Context, g *harness.Gateway, clients int, seed uint64, keys ...string) *Load {
-	l := &Load{g: g, keys: keys, ends: map[End]int{}}
+// StartLoad starts clients.
+func StartLoad(ctx context.Context, g *harness.Gateway, o Traffic) *Load {
+	l := &Load{g: g, o: o, ends: map[End]int{}}
 	ctx, l.stop = context.WithCancel(ctx)
-	for c := range clients {
+	for c := range o.Clients {
 		l.group.Go(func() {
-			random := rand.New(rand.NewPCG(seed, uint64(c)))
+			random := rand.New(rand.NewPCG(o.Seed, uint64(c)))
 			for n := 0; ctx.Err() == nil; n++ {
+				call := harness.Call{Key: o.Keys[n%len(o.Keys)]}
+				if call.Key == o.Once {
+					call.Header = http.Header{"Idempotency-Key": {fmt.Sprintf("%d-%d-%d", o.Seed, c, n)}}
+				}
 				// A client does not leave because the load ends: its last answer counts.
-				l.one(context.WithoutCancel(ctx), random, keys[n%len(keys)])
+				l.one(context.WithoutCancel(ctx), random, call)
 			}
 		})
 	}
@@ -78,10 +94,9 @@ func StartLoad(ctx context.Context, g *harness.Gateway, clients int, seed uint64
 }
 
 // one makes a call as chance wants it.
-func (l *Load) one(ctx context.Context, random *rand.Rand, key string) {
+func (l *Load) one(ctx context.Context, random *rand.Rand, call harness.Call) {
 	leaves := random.IntN(10) == 0
 	more := fmt.Sprintf(`,"max_tokens":%d`, 4+random.IntN(30))
-	call := harness.Call{Key: key}
 	switch streamed := random.IntN(2) == 0; {
 	case streamed:
 		more += fmt.Sprintf(`,"stream":true,"demo":{"interval_ms":%d}`, random.IntN(3))
@@ -95,13 +110,17 @@ func (l *Load) one(ctx context.Context, random *rand.Rand, key string) {
 		defer cancel()
 	}
 	call.Body = `{"model":"` + Model + `","messages":[{"role":"user","content":"Count on me"}]` + more + `}`
+	var sent atomic.Bool // also by a try that the transport made anew
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
 	begun := time.Now()
 	a := l.g.Do(ctx, call)
-	c := Call{ID: a.RequestID, Key: key, Begun: begun, Ended: time.Now(), Status: a.Status, Body: int64(len(call.Body))}
+	c := Call{ID: a.RequestID, Key: call.Key, Begun: begun, Ended: time.Now(), Status: a.Status, Body: int64(len(call.Body))}
 	c.Content = int64(bytes.Count(a.Body, []byte(`"delta":{"content":"`)))
 	switch {
 	case a.Done():
 		c.End = Complete
+	case a.Status == 0 && !sent.Load():
+		c.End = Closed
 	case leaves && a.Err != nil && (ctx.Err() != nil || call.Read != nil && !call.Read(a.Body)):
 		c.End = Left
 	case a.Status == http.StatusOK:
@@ -111,6 +130,10 @@ func (l *Load) one(ctx context.Context, random *rand.Rand, key string) {
 	default:
 		c.End = Refused
 	}
+	if call.Header != nil && c.End != Closed {
+		c.call = call
+		c.call.Read = nil
+	}
 	l.note(c)
 }
 
@@ -119,8 +142,8 @@ func (l *Load) note(c Call) {
 	l.calls = append(l.calls, c)
 	l.ends[c.End]++
 	l.mu.Unlock()
-	if c.End == Silent || c.End == Refused { // nobody is there; what is counted is what was answered
-		time.Sleep(2 * time.Millisecond)
+	if c.End == Closed || c.End == Silent || c.End == Refused { // nobody is there; what is counted is what was answered
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -204,7 +204,7 @@ func TestSecondProcessOnOneDatabase(t *testing.T) {
 	env := map[string]string{"DATABASE_URL": server.URL(), "AIAAS_SHUTDOWN_GRACE": "10s"}
 	older := start(t, harness.Options{Env: env})
 	heldID, held, budget := older.budgeted(t, "tokens", "1000000")
-	load := chaos.StartLoad(t.Context(), older.Gateway, 8, 3, older.APIKey, held)
+	load := chaos.StartLoad(t.Context(), older.Gateway, chaos.Traffic{Clients: 8, Seed: 3, Keys: []string{older.APIKey, held}})
 	load.WaitComplete(t, 50)
 	newer := &platform{Gateway: harness.Start(t, harness.Options{Env: env, Credentials: &older.Credentials}), upstream: older.upstream}
 	if code := older.Wait(t); code != 1 || !strings.Contains(older.Stderr(), "another process has taken over the database") {

@@ -222,10 +222,13 @@ func (g *Gateway) Stop(t testing.TB) {
 	}
 }
 
-// Kill ends the process without a warning; its database goes on.
+// Kill ends the process without a warning, unless it has ended by itself; its
+// database goes on.
 func (g *Gateway) Kill(t testing.TB) {
 	t.Helper()
-	g.Signal(t, syscall.SIGKILL)
+	if err := g.current().cmd.Process.Signal(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
+		Must(t, err)
+	}
 	g.Wait(t)
 }
 

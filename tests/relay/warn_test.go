@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aiaas/aiaas/shared/budget"
+	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/model"
 	"github.com/aiaas/aiaas/shared/relay"
 )
@@ -52,7 +53,10 @@ func TestWarningsAreTold(t *testing.T) {
 	}
 	h.block(budget.Money)
 	h.limit = 0
-	if got := h.post(plain); got.err == nil || !slices.Equal(got.Header().Values(relay.WarningHeader), want) {
+	if err := h.limiter.Bump(t.Context(), org); err != nil { // the budgets are read again
+		t.Fatal(err)
+	}
+	if got := h.post(plain); !fault.Is(got.err, fault.BudgetExceeded) || !slices.Equal(got.Header().Values(relay.WarningHeader), want) {
 		t.Errorf("a denied request: %v, warnings %q; want them told all the same", got.err, got.Header().Values(relay.WarningHeader))
 	}
 }

@@ -1,0 +1,179 @@
+package hostile_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/aiaas/aiaas/functions"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// targets says, for each route, an address that it really serves.
+func (p *platform) targets() map[string]string {
+	job := p.firstJob()
+	return map[string]string{
+		"getReference": "/docs", "getHealth": "/healthz", "getOpenAPI": "/openapi.json", "getReadiness": "/readyz",
+		"listApiKeys": "/v1/api-keys", "createApiKey": "/v1/api-keys", "revokeApiKey": "/v1/api-keys/" + p.one.callerID,
+		"updateBackend": "/v1/backends/" + p.backID,
+		"getBilling":    "/v1/billing", "setBilling": "/v1/billing",
+		"getSeller": "/v1/sellers/default", "setSeller": "/v1/sellers/default",
+		"listBudgets": "/v1/budgets", "createBudget": "/v1/budgets", "getBudget": "/v1/budgets/" + p.budget,
+		"changeBudget": "/v1/budgets/" + p.budget, "deleteBudget": "/v1/budgets/" + p.budget, "listBudgetAlerts": "/v1/budgets/" + p.budget + "/alerts",
+		"createChatCompletion": "/v1/chat/completions", "createInference": "/v1/inference",
+		"listInvoices": "/v1/invoices", "previewInvoice": "/v1/invoices/preview", "runInvoices": "/v1/invoices/runs", "getInvoice": "/v1/invoices/" + p.invoice,
+		"getJobRun": "/v1/job-runs/" + p.run, "listJobs": "/v1/jobs", "getJob": "/v1/jobs/" + job, "listJobRuns": "/v1/jobs/" + job + "/runs", "startJob": "/v1/jobs/" + job + "/runs",
+		"listModels": "/v1/models", "getModel": "/v1/models/" + modelID, "createModel": "/v1/models", "updateModel": "/v1/models/" + modelID,
+		"addBackend": "/v1/models/" + modelID + "/backends", "listPlatformModels": "/v1/platform/models", "getPlatformModel": "/v1/platform/models/" + modelID,
+		"listPriceBooks": "/v1/price-books", "listPrices": "/v1/price-books/default/prices", "publishPrice": "/v1/price-books/default/prices",
+		"listRequests": "/v1/requests", "getRequest": "/v1/requests/" + p.request, "getUsage": "/v1/usage",
+	}
+}
+
+// route is one route of the catalogue, with all that a request to it needs.
+type route struct {
+	function.Route
+
+	target string
+	key    string // that may use it
+	body   string // a valid one; "" where it takes none
+	schema schema // of the body
+}
+
+// each runs f for every route of the catalogue.
+func (p *platform) each(f func(t *testing.T, r route)) {
+	p.t.Helper()
+	targets := p.targets()
+	seen := map[string]bool{}
+	for _, e := range functions.Catalogue() {
+		for _, r := range e.Spec.Routes {
+			seen[r.OperationID] = true
+			target, ok := targets[r.OperationID]
+			if !ok {
+				p.t.Errorf("%s %s is new: say in targets where it is to be found", r.Method, r.Path)
+				continue
+			}
+			x := route{Route: r, target: target, key: p.keyFor(r)}
+			if takesBody(r) {
+				x.body, x.schema = p.doc.body(p.t, r)
+			}
+			t := p.t
+			t.Run(r.OperationID, func(sub *testing.T) {
+				p.t = sub // failures point to the route
+				defer func() { p.t = t }()
+				f(sub, x)
+			})
+		}
+	}
+	for operation := range targets {
+		if !seen[operation] {
+			p.t.Errorf("targets has %s, and the catalogue has not", operation)
+		}
+	}
+}
+
+func takesBody(r function.Route) bool {
+	return r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
+}
+
+func (p *platform) keyFor(r function.Route) string {
+	switch {
+	case r.Scope == "":
+		return ""
+	case r.Scope == "platform":
+		return p.one.platform
+	case r.DataPlane:
+		return p.one.caller
+	}
+	return p.one.admin
+}
+
+// document is what these tests read of the OpenAPI document.
+type document struct {
+	Paths      map[string]map[string]operation
+	Components struct{ Schemas map[string]schema }
+}
+
+type operation struct {
+	Parameters  []struct{ Name, In string }
+	RequestBody struct {
+		Content map[string]struct {
+			Example json.RawMessage
+			Schema  schema
+		}
+	}
+	Responses map[string]struct {
+		Content map[string]json.RawMessage
+	}
+}
+
+type schema struct {
+	Ref        string `json:"$ref"`
+	Type       any
+	Properties map[string]schema
+	Required   []string
+	Enum       []any
+}
+
+func (s schema) is(kind string) bool {
+	if list, ok := s.Type.([]any); ok {
+		for _, k := range list {
+			if k == kind {
+				return true
+			}
+		}
+	}
+	return s.Type == kind
+}
+
+// operation is what the document says of a route. OpenAPI has no paths that go on.
+func (d *document) operation(t *testing.T, r function.Route) operation {
+	t.Helper()
+	op, ok := d.Paths[strings.ReplaceAll(r.Path, "...}", "}")][strings.ToLower(r.Method)]
+	if !ok {
+		t.Errorf("the OpenAPI document lacks %s %s", r.Method, r.Path)
+	}
+	return op
+}
+
+// body is the example of a route's body and its schema, with what it refers to.
+func (d *document) body(t *testing.T, r function.Route) (string, schema) {
+	t.Helper()
+	content := d.operation(t, r).RequestBody.Content["application/json"]
+	if len(content.Example) == 0 {
+		t.Fatalf("%s has no example of its body", r.OperationID)
+	}
+	body := string(content.Example)
+	if r.DataPlane {
+		body = strings.Replace(body, `"demo"`, `"`+modelID+`"`, 1)
+	}
+	return body, d.resolve(content.Schema)
+}
+
+func (d *document) resolve(s schema) schema {
+	if s.Ref != "" {
+		s = d.Components.Schemas[strings.TrimPrefix(s.Ref, "#/components/schemas/")]
+	}
+	properties := map[string]schema{}
+	for name, p := range s.Properties {
+		properties[name] = d.resolve(p)
+	}
+	s.Properties = properties
+	return s
+}
+
+// with is a JSON object with one member set to a raw value; the others stay.
+func with(t *testing.T, object, member, raw string) string {
+	t.Helper()
+	var m map[string]json.RawMessage
+	must(t, json.Unmarshal([]byte(object), &m))
+	m[member] = json.RawMessage(raw)
+	out := make([]string, 0, len(m))
+	for name, value := range m { // not encoded: a raw value need not be JSON
+		quoted, err := json.Marshal(name)
+		must(t, err)
+		out = append(out, string(quoted)+":"+string(value))
+	}
+	return "{" + strings.Join(out, ",") + "}"
+}
