@@ -58,6 +58,11 @@ bench-coldstart: build-lambda ## Measure size and exec-to-first-response of each
 	@infra/tools/install-postgres.sh >/dev/null
 	go run ./tests/bench/coldstart $(ARGS)
 
+.PHONY: soak
+soak: ## Kill server and PostgreSQL 200 times under load, then watch the heap for ten minutes
+	@infra/tools/install-postgres.sh >/dev/null
+	go run ./tests/soak $(ARGS)
+
 .PHONY: build
 build: ## Build the command into bin/aiaas
 	@infra/tools/build.sh ./functions/aiaas bin/aiaas

@@ -27,8 +27,8 @@ type Options struct {
 	// goes on as before: front doors need time to notice. It is asked when the end
 	// begins, and at most half of the grace. nil: no pause.
 	Pause func() time.Duration
-	// Grace is how long running requests and jobs started by hand may take to
-	// finish, the pause included.
+	// Grace is how long the end may take: the pause, then running requests and jobs
+	// started by hand, which are cut as long before its end as settling takes.
 	Grace time.Duration
 	// Hurry ends the pause and the grace at once. nil: nobody does.
 	Hurry <-chan struct{}
@@ -74,9 +74,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, o Options) error {
 
 // end lets what runs finish, cuts what does not, and waits until that has settled.
 func (s *Server) end(base context.Context, srv *http.Server, o Options) error {
-	grace, cancel := context.WithTimeout(base, o.Grace)
+	grace, cancel := context.WithTimeout(base, o.Grace-margin(o.Grace))
 	defer cancel()
-	hurry := fmt.Errorf("%w after %s", ErrCut, o.Grace)
+	late := fmt.Errorf("%w after %s", ErrCut, (o.Grace - margin(o.Grace)).Round(time.Millisecond))
 	go func() {
 		select {
 		case <-o.Hurry:
@@ -91,9 +91,16 @@ func (s *Server) end(base context.Context, srv *http.Server, o Options) error {
 	}
 	finished := make(chan error, 1)
 	go func() { finished <- s.env.Finish(grace) }()
-	err := shutdown(grace, srv, hurry)
+	err := s.shutdown(grace, srv, late)
 	s.active.Wait()
 	return errors.Join(err, <-finished)
+}
+
+// margin is the part of the grace that is kept for the time after the cut: what was
+// cut settles and records, and jobs and pools end.
+func margin(grace time.Duration) time.Duration {
+	const share, most = 3, 5 * time.Second
+	return min(grace/share, most)
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -105,11 +112,13 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-func shutdown(grace context.Context, srv *http.Server, cut error) error {
+func (s *Server) shutdown(grace context.Context, srv *http.Server, cut error) error {
 	err := srv.Shutdown(grace)
 	switch {
 	case err == nil:
 		return nil
+	case grace.Err() != nil && s.running.Load() == 0: // connections that are a moment from idle
+		return closed(srv.Close())
 	case grace.Err() != nil:
 		if errors.Is(err, context.Canceled) {
 			cut = fmt.Errorf("%w when the process was told again to end", ErrCut)
@@ -118,4 +127,11 @@ func shutdown(grace context.Context, srv *http.Server, cut error) error {
 		return errors.Join(cut, srv.Close())
 	}
 	return fmt.Errorf("shut down: %w", err)
+}
+
+func closed(err error) error {
+	if err != nil {
+		return fmt.Errorf("close connections: %w", err)
+	}
+	return nil
 }

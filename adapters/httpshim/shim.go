@@ -36,7 +36,8 @@ type Server struct {
 	jobs    []job
 	methods []string // that some route has
 	active  sync.WaitGroup
-	ending  atomic.Bool // connections are to be closed after their answer
+	running atomic.Int64 // requests
+	ending  atomic.Bool  // connections are to be closed after their answer
 }
 
 // New wires all functions of the catalogue and mounts their routes.
@@ -81,7 +82,11 @@ func (s *Server) mount(spec function.Spec, f function.Function) error {
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.active.Add(1)
-	defer s.active.Done()
+	s.running.Add(1)
+	defer func() {
+		s.running.Add(-1)
+		s.active.Done()
+	}()
 	if s.ending.Load() {
 		w.Header().Set("Connection", "close")
 	}

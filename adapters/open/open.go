@@ -281,7 +281,7 @@ func Idempotency(ctx context.Context, e *function.Env) (*idempotency.Service, er
 		return nil, err
 	}
 	return function.Shared(ctx, e, "idempotency", func(context.Context) (*idempotency.Service, function.Closer, error) {
-		return &idempotency.Service{Store: j, Events: g.inbox, Epoch: g.epoch}, nil, nil
+		return &idempotency.Service{Store: j, Events: g.inbox, Epoch: g.epoch, Now: e.Now}, nil, nil
 	})
 }
 

@@ -26,7 +26,7 @@ type Settings struct {
 	OpenAIKey      string        `env:"OPENAI_API_KEY" doc:"key of OpenAI: with it, the first start adds OpenAI's models, which are called with it"`
 	MaxBody        int64         `env:"AIAAS_MAX_BODY_BYTES" envDefault:"65536" doc:"largest request body, in bytes"`
 	UpstreamIdle   time.Duration `env:"AIAAS_UPSTREAM_IDLE_TIMEOUT" envDefault:"2m" doc:"longest silence of a backend, before its first byte and between two"`
-	Grace          time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long the process may take to end after SIGTERM: running requests finish, then they are cut"`
+	Grace          time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long the process may take to end after SIGTERM; running requests are cut a third, at most 5s, before"`
 	DrainDelay     time.Duration `env:"AIAAS_DRAIN_DELAY" envDefault:"1s" doc:"after SIGTERM, how long new connections are still served while /readyz says no; counts towards the grace, at most half of it"`
 	TrustedProxies string        `env:"AIAAS_TRUSTED_PROXIES" doc:"networks of proxies whose X-Forwarded-For is believed, separated by commas"`
 	RedisURL       string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`

@@ -86,20 +86,43 @@ func insertBudget(ctx context.Context, tx pgx.Tx, b budget.Budget) error {
 	return nil
 }
 
+// spentIn sums what a budget covers in a window, by the roll-ups, which are written
+// with the ledger: metering waits meanwhile. Windows begin and end with a minute,
+// except for that of a budget without a period, whose first minute the ledger has.
+func spentIn(ctx context.Context, tx pgx.Tx, b budget.Budget, w budget.Window) (int64, error) {
+	whole := w.Start.Truncate(time.Minute)
+	if whole.Before(w.Start) {
+		whole = whole.Add(time.Minute)
+	}
+	const covered = `org_id = $2 AND ($5 = '' OR project_id = $5) AND ($6 = '' OR api_key_id = $6) AND ($7 = '' OR model = $7)`
+	const unit = `CASE $1 WHEN 'money' THEN cost_nano WHEN 'tokens' THEN input_tokens + output_tokens ELSE requests END`
+	sum := func(query string, start, end time.Time) (n int64, err error) {
+		err = tx.QueryRow(ctx, query, b.Unit, b.OrgID, start, end, b.Scope.ProjectID, b.Scope.APIKeyID, b.Scope.Model).Scan(&n)
+		if err != nil {
+			return 0, fmt.Errorf("sum usage: %w", err)
+		}
+		return n, nil
+	}
+	n, err := sum(`SELECT coalesce(sum(n), 0)::bigint FROM (
+		SELECT `+unit+` AS n FROM analytics.usage_minutes WHERE `+covered+` AND minute >= $3 AND minute < $4
+		UNION ALL
+		SELECT `+unit+` FROM analytics.usage_deltas WHERE `+covered+` AND minute >= $3 AND minute < $4) AS used`, whole, w.End)
+	if err != nil || whole.Equal(w.Start) {
+		return n, err
+	}
+	first, err := sum(`SELECT coalesce(sum(n), 0)::bigint FROM (
+		SELECT `+unit+` AS n FROM (SELECT *, amount_nano AS cost_nano FROM analytics.ledger_entries WHERE kind = 'usage') AS used
+		 WHERE `+covered+` AND admitted_at >= $3 AND admitted_at < $4) AS used`, w.Start, whole)
+	return n + first, err
+}
+
 // seedWindow counts what the ledger already has in the window. A budget that
 // blocks starts with that handed out, and nothing more.
 func seedWindow(ctx context.Context, tx pgx.Tx, st *budget.State) error {
 	b, w := st.Budget, st.Window
-	err := tx.QueryRow(ctx, `
-		SELECT coalesce(sum(CASE $1 WHEN 'money' THEN amount_nano
-		                            WHEN 'tokens' THEN input_tokens + output_tokens
-		                            ELSE requests END), 0)::bigint
-		  FROM analytics.ledger_entries
-		 WHERE org_id = $2 AND kind = 'usage' AND admitted_at >= $3 AND admitted_at < $4
-		   AND ($5 = '' OR project_id = $5) AND ($6 = '' OR api_key_id = $6) AND ($7 = '' OR model = $7)`,
-		b.Unit, b.OrgID, w.Start, w.End, b.Scope.ProjectID, b.Scope.APIKeyID, b.Scope.Model).Scan(&st.Spent)
-	if err != nil {
-		return fmt.Errorf("sum usage: %w", err)
+	var err error
+	if st.Spent, err = spentIn(ctx, tx, b, w); err != nil {
+		return err
 	}
 	var granted int64
 	if b.Action == budget.Block {

@@ -8,8 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/budget"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/money"
 )
 
 func aBudget(id string) budget.Budget {
@@ -18,10 +20,6 @@ func aBudget(id string) budget.Budget {
 		Action: budget.Block, Thresholds: []int{50}, CreatedBy: "key_admin", CreatedAt: noon(),
 	}
 }
-
-const ledgerRow = `INSERT INTO analytics.ledger_entries (org_id, event_id, kind, admitted_at, accounting_period, project_id, api_key_id, model, price_id,
-	requests, input_tokens, cached_input_tokens, output_tokens, amount_nano, currency)
-	VALUES ('%s', gen_random_uuid()::text, '%s', '%s', '2026-10-01', 'p', 'k', 'm', 'pr', 1, 10, 0, 5, %d, 'USD')`
 
 // Metering locks the accounting row FOR SHARE while it books. A budget that is
 // created meanwhile waits, and then counts what was booked.
@@ -59,9 +57,9 @@ func TestSeedingWaitsForABookingThatRuns(t *testing.T) {
 		default:
 		}
 	}
-	if _, err := conn.Exec(t.Context(), `INSERT INTO analytics.ledger_entries (org_id, event_id, kind, admitted_at, accounting_period, project_id, api_key_id, model, price_id,
-		requests, input_tokens, cached_input_tokens, output_tokens, amount_nano, currency)
-		VALUES ('org_1', 'e', 'usage', '2026-10-12T11:00:00Z', '2026-10-01', 'p', 'k', 'm', 'pr', 1, 10, 0, 5, 77, 'USD'); COMMIT`); err != nil {
+	if _, err := conn.Exec(t.Context(), `INSERT INTO analytics.usage_deltas (org_id, minute, accounting_period, project_id, api_key_id, model, currency,
+		requests, input_tokens, cached_input_tokens, output_tokens, cost_nano)
+		VALUES ('org_1', '2026-10-12T11:00:00Z', '2026-10-01', 'p', 'k', 'm', 'USD', 1, 10, 0, 5, 77); COMMIT`); err != nil {
 		t.Fatal(err)
 	}
 	if st := <-done; st.Spent != 77 {
@@ -69,20 +67,62 @@ func TestSeedingWaitsForABookingThatRuns(t *testing.T) {
 	}
 }
 
+// used books a request at a moment.
+func (b *books) used(org string, at time.Time, cost int64) {
+	b.t.Helper()
+	b.booked++
+	e := anEvent(1000 + b.booked)
+	e.OrgID, e.AdmittedAt, e.Cost, e.Period = org, at, money.Nano(cost), "2026-10-01"
+	b.book(e)
+}
+
 func TestASeedCountsTheWindowsOwnUsageOnly(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	store := postgres.NewBudgets(f.open(postgres.RoleAnalytics))
-	f.exec(ledgerRow, "org_1", "usage", "2026-10-01T00:00:00Z", 1)          // first moment
-	f.exec(ledgerRow, "org_1", "usage", "2026-10-31T23:59:59.999999Z", 10)  // last
-	f.exec(ledgerRow, "org_1", "usage", "2026-11-01T00:00:00Z", 100)        // next window
-	f.exec(ledgerRow, "org_1", "usage", "2026-09-30T23:59:59.999999Z", 100) // the one before
-	f.exec(ledgerRow, "org_1", "adjustment", "2026-10-05T00:00:00Z", 100)   // no usage
-	f.exec(ledgerRow, "org_2", "usage", "2026-10-05T00:00:00Z", 100)        // foreign
-	b := aBudget("bud_1")
-	st, err := store.CreateBudget(t.Context(), b, b.WindowAt(noon()), record(t.Context(), "org_1", "budget.create"))
-	if err != nil || st.Spent != 11 {
-		t.Errorf("seeded with %d, %v; want 11", st.Spent, err)
+	b := newBooks(t)
+	first, next := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	b.used("org_1", first, 1)
+	b.used("org_1", next.Add(-time.Microsecond), 10)
+	b.used("org_1", next, 100)
+	b.used("org_1", first.Add(-time.Microsecond), 100)
+	b.used("org_2", noon(), 100)
+	bud := aBudget("bud_1")
+	for range 2 { // as deltas, and as minutes
+		st, err := b.store.CreateBudget(t.Context(), bud, bud.WindowAt(noon()), record(t.Context(), "org_1", "budget.create"))
+		if err != nil || st.Spent != 11 {
+			t.Errorf("seeded with %d, %v; want 11", st.Spent, err)
+		}
+		if _, err := b.ledger.Fold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		bud.ID = "bud_2"
+	}
+}
+
+// A budget without a period begins in the middle of a minute, of which the roll-ups
+// know no half.
+func TestASeedBeginsWithinAMinute(t *testing.T) {
+	t.Parallel()
+	b := newBooks(t)
+	bud := aBudget("bud_1")
+	bud.Period, bud.Action, bud.CreatedAt = budget.Once, budget.Monitor, noon().Add(30*time.Second)
+	b.used("org_1", bud.CreatedAt.Add(-time.Microsecond), 100)
+	if st, err := b.store.CreateBudget(t.Context(), bud, bud.WindowAt(bud.CreatedAt), record(t.Context(), "org_1", "budget.create")); err != nil || st.Spent != 0 {
+		t.Fatalf("seeded with %d, %v; want nothing", st.Spent, err)
+	}
+	b.used("org_1", bud.CreatedAt, 1)
+	b.used("org_1", bud.CreatedAt.Add(29*time.Second), 10)
+	b.used("org_1", bud.CreatedAt.Add(30*time.Second), 20)
+	b.used("org_1", bud.CreatedAt.Add(time.Hour), 40)
+	rec := record(t.Context(), "org_1", "budget.change")
+	got, err := b.store.ChangeBudget(t.Context(), "org_1", bud.ID, bud.CreatedAt.Add(2*time.Hour), budget.Edit{
+		Change: func(x budget.Budget) (budget.Budget, *audit.Record, error) {
+			x.Action = budget.Block
+			return x, &rec, nil
+		},
+		Finals: func() []string { return nil },
+	})
+	if err != nil || got.Spent != 71 {
+		t.Errorf("seeded with %d, %v; want 71", got.Spent, err)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestNothingOfAClaimCanBeReadInTheDatabase(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	db := f.open(postgres.RoleGateway)
-	s := &idempotency.Service{Store: postgres.NewJournal(db), Events: postgres.NewInbox(db, nil), Epoch: 1}
+	s := &idempotency.Service{Store: postgres.NewJournal(db), Events: postgres.NewInbox(db, nil), Epoch: 1, Now: time.Now}
 	const prompt, reply, secret, key = "a prompt of mine", "an answer for me", "aiaas_live_thesecrettext", "order-0815-secret"
 	claim, _, err := s.Begin(t.Context(), idempotency.Attempt{
 		OrgID: "org_1", APIKeyID: "key_1", Secret: secret, Key: key, RequestID: "req_1", Endpoint: "/v1/chat/completions", Body: []byte(prompt),
@@ -78,7 +78,7 @@ func TestADatabaseThatIsDownRefusesClaims(t *testing.T) {
 	f := newFixture(t)
 	db := f.open(postgres.RoleGateway)
 	j, inbox := postgres.NewJournal(db), postgres.NewInbox(db, nil)
-	s := &idempotency.Service{Store: j, Events: inbox, Epoch: 1}
+	s := &idempotency.Service{Store: j, Events: inbox, Epoch: 1, Now: time.Now}
 	a := idempotency.Attempt{OrgID: "org_1", APIKeyID: "key_1", Secret: "s", Key: "k", RequestID: "req_1"}
 	claim, _, err := s.Begin(t.Context(), a)
 	if err != nil {

@@ -131,7 +131,7 @@ func TestAProcessThatLeads(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Lead(t.Context(), func(ctx context.Context) {
-		fmt.Fprintln(os.Stdout, "leads")
+		_, _ = fmt.Fprintln(os.Stdout, "leads")
 		<-ctx.Done()
 	})
 }

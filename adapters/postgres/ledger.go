@@ -364,19 +364,45 @@ const foldLock = 0x61696161730001
 // Fold merges deltas into the minutes. Only one process folds at a time; the
 // others have nothing to do.
 func (l *Ledger) Fold(ctx context.Context) (int, error) {
-	folded := 0
-	err := l.db.Do(ctx, func(tx pgx.Tx) error {
+	folded, err := l.fold(ctx, "")
+	if state := sqlState(err); state == "" || state[:2] != classData {
+		return folded, err
+	}
+	// The sums of some organisation are out of range: the others must not wait for
+	// them.
+	rows, queryErr := l.db.pool.Query(ctx, `SELECT DISTINCT org_id FROM analytics.usage_deltas`)
+	if queryErr != nil {
+		return 0, translate(queryErr)
+	}
+	orgs, queryErr := pgx.CollectRows(rows, pgx.RowTo[string])
+	if queryErr != nil {
+		return 0, translate(queryErr)
+	}
+	folded, err = 0, nil
+	for _, org := range orgs {
+		n, orgErr := l.fold(ctx, org)
+		folded += n
+		if orgErr != nil {
+			err = errors.Join(err, fmt.Errorf("fold usage of %s: %w", org, orgErr))
+		}
+	}
+	return folded, err
+}
+
+// fold merges the deltas of one organisation, or of all where none is named.
+func (l *Ledger) fold(ctx context.Context, org string) (folded int, err error) {
+	err = l.db.Do(ctx, func(tx pgx.Tx) error {
 		var mine bool
 		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(foldLock)).Scan(&mine); err != nil || !mine {
 			return err //nolint:wrapcheck // translated by Do
 		}
-		return tx.QueryRow(ctx, foldSQL).Scan(&folded)
+		return tx.QueryRow(ctx, foldSQL, org).Scan(&folded)
 	})
 	return folded, err
 }
 
 const foldSQL = `
-WITH moved AS (DELETE FROM analytics.usage_deltas RETURNING *),
+WITH moved AS (DELETE FROM analytics.usage_deltas WHERE $1::text IN ('', org_id) RETURNING *),
 merged AS (
   INSERT INTO analytics.usage_minutes AS m (
     org_id, minute, accounting_period, project_id, api_key_id, model, currency, requests,

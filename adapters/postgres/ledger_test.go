@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/budget"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/money"
 	"github.com/aiaas/aiaas/shared/usage"
 )
 
@@ -27,6 +29,7 @@ type books struct {
 	ledger *postgres.Ledger
 	inbox  *postgres.Inbox
 	store  *postgres.Budgets
+	booked int
 }
 
 func newBooks(t *testing.T) *books {
@@ -671,5 +674,65 @@ func TestAnyUsageBlockThatIsJSONIsBooked(t *testing.T) {
 		if got != raw {
 			t.Errorf("%.40s is kept as %.40s", raw, got)
 		}
+	}
+}
+
+// Sums that no number holds are one organisation's affair.
+func TestAnOrganizationThatCantBeFoldedLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	b := newBooks(t)
+	for n, cost := range []int64{1 << 62, 1 << 62, 1 << 62, 100} {
+		e := anEvent(n)
+		if e.Cost = money.Nano(cost); n == 3 {
+			e.OrgID, e.ProjectID = "org_2", "proj_2"
+		}
+		b.book(e)
+	}
+	for range 2 {
+		if _, err := b.ledger.Fold(t.Context()); err == nil || !strings.Contains(err.Error(), "org_1") || strings.Contains(err.Error(), "org_2") {
+			t.Errorf("%v; want that org_1 can't be folded", err)
+		}
+	}
+	if got := b.scalar(`SELECT (SELECT string_agg(org_id || ' ' || cost_nano, ', ') FROM analytics.usage_minutes) || ', ' || (SELECT count(*) FROM analytics.usage_deltas)`); got != "org_2 100, 3" {
+		t.Errorf("folded, and deltas left: %s; want those of org_2, and 3", got)
+	}
+}
+
+// try runs statements in a session of their own.
+func (f *fixture) try(sql string) error {
+	f.t.Helper()
+	conn, err := pgx.Connect(f.t.Context(), f.url)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(f.t.Context())) }()
+	_, err = conn.Exec(f.t.Context(), sql)
+	return err
+}
+
+// A closed month stays closed, whoever writes.
+func TestTheDatabaseKeepsAMonthClosed(t *testing.T) {
+	t.Parallel()
+	b := newBooks(t)
+	b.book(anEvent(1))
+	b.exec(`UPDATE analytics.accounting SET open_period = '2026-11-01' WHERE org_id = 'org_1'`)
+	entry := func(kind, period string) string {
+		return fmt.Sprintf(`INSERT INTO analytics.ledger_entries (org_id, event_id, kind, admitted_at, accounting_period, project_id, api_key_id, model, price_id,
+			requests, input_tokens, cached_input_tokens, output_tokens, amount_nano, currency)
+			VALUES ('org_1', '%[1]s %[2]s', '%[1]s', '2026-10-12T11:00:00Z', '%[2]s', 'p', 'k', 'm', 'pr', 1, 10, 0, 5, 77, 'USD')`, kind, period)
+	}
+	for _, role := range []string{"", "SET ROLE aiaas_metering; ", "SET ROLE aiaas_billing; SET app.org_id = 'org_1'; "} {
+		for _, sql := range []string{
+			`UPDATE analytics.accounting SET open_period = '2026-10-01' WHERE org_id = 'org_1'`,
+			`DELETE FROM analytics.accounting WHERE org_id = 'org_1'`,
+			entry("usage", "2026-10-01"), entry("adjustment", "2026-10-01"), entry("adjustment", "2026-11-01"),
+		} {
+			if err := b.try(role + sql); err == nil {
+				t.Errorf("%s%s: it is taken", role, sql)
+			}
+		}
+	}
+	if err := b.try("SET ROLE aiaas_metering; " + entry("usage", "2026-11-01")); err != nil {
+		t.Errorf("an entry of the open month: %v", err)
 	}
 }

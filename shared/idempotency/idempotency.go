@@ -42,6 +42,10 @@ const TTL = 24 * time.Hour
 // MaxAnswer is the largest answer that is kept, in bytes.
 const MaxAnswer = 1 << 20
 
+// MaxKept is how many bytes of an organisation's answers one process keeps in an
+// hour. What is beyond is not kept: it is told by its request's id and cost.
+const MaxKept = 64 << 20
+
 // MaxKey is the longest idempotency key, in bytes.
 const MaxKey = 255
 
@@ -95,7 +99,9 @@ type Service struct {
 	Store   Store
 	Events  Events
 	Epoch   int64 // of this process
+	Now     func() time.Time
 	running running
+	kept    kept
 }
 
 // Attempt is a request that carries an idempotency key.
@@ -299,7 +305,7 @@ type Outcome struct {
 func (c *Claim) Finish(ctx context.Context, o Outcome) error {
 	r := c.record
 	r.Done, r.Cost, r.Currency, r.Stream = true, o.Cost, o.Currency, o.Stream
-	if o.Answer != nil && len(o.Answer) <= MaxAnswer {
+	if o.Answer != nil && len(o.Answer) <= MaxAnswer && c.s.kept.take(c.s.Now(), c.name.OrgID, len(o.Answer)) {
 		r.Answer = c.seal.Seal(nil, nil, o.Answer, []byte(r.RequestID)) //nolint:gosec // this AEAD makes a random nonce by itself and wants none
 	}
 	if err := c.s.Store.Finish(ctx, c.name, r); err != nil {

@@ -84,7 +84,7 @@ func (h *house) restart() {
 	if h.Service != nil {
 		epoch = h.Epoch + 1
 	}
-	h.Service = &idempotency.Service{Store: h.store, Events: h.events, Epoch: epoch}
+	h.Service = &idempotency.Service{Store: h.store, Events: h.events, Epoch: epoch, Now: time.Now}
 }
 
 func attempt(request string) idempotency.Attempt {

@@ -248,6 +248,9 @@ func (n NewPrice) parse(now time.Time) (pricing.Price, error) {
 		if err != nil {
 			return pricing.Price{}, fault.New(fault.Unprocessable, "%s: %v", f.name, err).At(f.name)
 		}
+		if v > pricing.MaxPrice {
+			return pricing.Price{}, fault.New(fault.Unprocessable, "%s: a price is at most %s per million tokens", f.name, pricing.MaxPrice.PerMillion()).At(f.name)
+		}
 		*f.to = v
 	}
 	return price, nil

@@ -22,6 +22,11 @@ type Price struct {
 	Output        money.Pico
 }
 
+// MaxPrice is the dearest that a token can be: a hundred times the dearest model
+// there is. A mistyped price is refused, and no sum of requests comes near to what
+// a number can hold.
+const MaxPrice money.Pico = 100_000_000_000 // 100,000 per million tokens
+
 // Usage counts the tokens of one request. Cached input is part of the input.
 type Usage struct {
 	InputTokens       int64

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"math"
+
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 )
@@ -25,7 +27,7 @@ func (t *tally) report(usage gjson.Result) {
 		return
 	}
 	prompt, completion := usage.Get("prompt_tokens"), usage.Get("completion_tokens")
-	if prompt.Type != gjson.Number || completion.Type != gjson.Number || prompt.Int() < 0 || completion.Int() < 0 || prompt.Int() > maxTokens || completion.Int() > maxTokens {
+	if !isCount(prompt) || !isCount(completion) {
 		return // no count that anyone could be billed by
 	}
 	t.input, t.output = prompt.Int(), completion.Int()
@@ -34,6 +36,16 @@ func (t *tally) report(usage gjson.Result) {
 	if raw := []byte(usage.Raw); storable(raw) {
 		t.raw = raw
 	}
+}
+
+// maxReported is the most tokens of a kind that a backend is believed: ten times the
+// longest context there is.
+const maxReported = 100_000_000
+
+// isCount reports whether a number can be one of tokens. Some backends write whole
+// numbers as 12.0.
+func isCount(n gjson.Result) bool {
+	return n.Type == gjson.Number && n.Num >= 0 && n.Num <= maxReported && n.Num == math.Trunc(n.Num)
 }
 
 // storable reports whether a usage block can stand in an event, which is JSON

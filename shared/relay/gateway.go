@@ -179,16 +179,16 @@ func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request, seen *
 		g.LimitHeaders(ctx, w.Header(), c.key)
 		return err
 	}
+	if err := g.resolve(ctx, c); err != nil {
+		g.LimitHeaders(ctx, w.Header(), c.key)
+		return err
+	}
 	replay, err := g.begin(ctx, c, q)
 	if err != nil || replay != nil {
 		g.LimitHeaders(ctx, w.Header(), c.key)
 		return c.replay(w, replay, err)
 	}
 	defer g.endClaim(ctx, c)
-	if err := g.resolve(ctx, c); err != nil {
-		g.LimitHeaders(ctx, w.Header(), c.key)
-		return err
-	}
 	verdict, err := g.admit(ctx, c, q.Key)
 	limitHeaders(w.Header(), verdict)
 	warn(w.Header(), c)

@@ -2,10 +2,12 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/idempotency"
 	"github.com/aiaas/aiaas/shared/usage"
@@ -43,13 +45,46 @@ func (g *Gateway) begin(ctx context.Context, c *call, q Request) (*idempotency.A
 	case g.Once == nil:
 		return nil, fault.New(fault.Unavailable, "idempotency keys can't be kept here")
 	}
+	if err := g.inRate(ctx, c); err != nil {
+		return nil, err
+	}
 	claim, answer, err := g.Once.Begin(ctx, idempotency.Attempt{
 		OrgID: c.key.OrgID, APIKeyID: c.key.KeyID, Secret: q.Key, Key: key, RequestID: c.id, Endpoint: c.endpoint, Body: c.chat.body,
 	})
 	if claim != nil {
 		c.once = &once{claim: claim, drop: q.DropAnswer}
 	}
+	if answer != nil {
+		err = g.countReplay(ctx, c)
+	}
 	return answer, err
+}
+
+// inRate refuses a request whose rate is used up before it claims: a claim writes to
+// the database, and a caller who is over his limit is not to make us write.
+func (g *Gateway) inRate(ctx context.Context, c *call) error {
+	v, err := g.Admission.Rates(ctx, c.key.OrgID, c.at, subjects(c.key.Record))
+	if err != nil || v.Requests.Limit == 0 || v.Requests.Remaining > 0 {
+		return nil //nolint:nilerr // the admission to come judges
+	}
+	return fault.New(fault.RateLimited, "the limit of %d requests a minute is reached", v.Requests.Limit).
+		After(max(time.Second, time.Minute/time.Duration(v.Requests.Limit)))
+}
+
+// countReplay counts a replay as the request that it is. It uses no tokens and no
+// budget.
+func (g *Gateway) countReplay(ctx context.Context, c *call) error {
+	_, err := g.Admission.Admit(ctx, &admission.Request{
+		ID: c.id, Org: c.key.OrgID, Version: c.key.Version, At: c.at, Subjects: subjects(c.key.Record),
+	})
+	switch {
+	case errors.Is(err, admission.ErrStale): // the next one is counted
+		return nil
+	case err != nil:
+		return err
+	}
+	g.release(ctx, c)
+	return nil
 }
 
 // replay gives an answer again.

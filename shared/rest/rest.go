@@ -242,7 +242,10 @@ func (a *API) report(r *http.Request, c *call) {
 		return
 	}
 	level := slog.LevelError
-	if fault.Is(c.cause, fault.Unavailable) {
+	switch {
+	case r.Context().Err() != nil: // the client has left, and what was done for it was given up
+		level = slog.LevelDebug
+	case fault.Is(c.cause, fault.Unavailable):
 		level = slog.LevelWarn
 	}
 	a.log.LogAttrs(r.Context(), level, "answer request", slog.String("function", a.spec.Name),

@@ -150,6 +150,19 @@ func TestAPanicIsAnsweredAndLoggedNotShown(t *testing.T) {
 	}
 }
 
+func TestAClientThatLeavesIsNoFailureOfOurs(t *testing.T) {
+	s := newServer()
+	ctx, leave := context.WithCancel(t.Context())
+	s.put = func(ctx context.Context, _ authz.Principal, _ *thingInput) (*thingOutput, error) {
+		leave()
+		return nil, fmt.Errorf("query: %w", ctx.Err())
+	}
+	s.do(post(`{"name":"abc"}`).WithContext(ctx))
+	if s.log.Len() != 0 {
+		t.Errorf("the operator is told %s", s.log)
+	}
+}
+
 func TestAFlawedBodyIsNamedAndNotRepeated(t *testing.T) {
 	for body, want := range map[string]struct {
 		status int

@@ -174,7 +174,7 @@ func (r *run) round(n int, way kill) (kills int) {
 	r.report.Kills[way.name] += kills
 	r.report.Recovery += took
 	r.report.slowest = max(r.report.slowest, took)
-	fmt.Fprintf(r.o.List, "%s kill %d of the %s, %d calls, ready again after %s\n", at.Format(time.TimeOnly), n, way.name, len(calls), took)
+	_, _ = fmt.Fprintf(r.o.List, "%s kill %d of the %s, %d calls, ready again after %s\n", at.Format(time.TimeOnly), n, way.name, len(calls), took)
 	j := &judgement{run: r, round: n, way: way.name, killed: at, gone: gone, calls: calls}
 	j.retry()
 	j.pass()

@@ -28,7 +28,7 @@ func (j *judgement) errorf(format string, args ...any) {
 }
 
 func (j *judgement) list(format string, args ...any) {
-	fmt.Fprintf(j.o.List, "    "+format+"\n", args...)
+	_, _ = fmt.Fprintf(j.o.List, "    "+format+"\n", args...)
 }
 
 // retry asks again for what carries an idempotency key and was not received, as

@@ -104,7 +104,7 @@ func TestTerminationCutsAfterGrace(t *testing.T) {
 	answers := p.streams(t, 2, `,"demo":{"stall_after":5}`, held)
 	p.Signal(t, syscall.SIGTERM)
 	ids := []string{(<-answers).RequestID, (<-answers).RequestID}
-	if code := p.Wait(t); code != 1 || !strings.Contains(p.Stderr(), "aiaas: requests were still running after 300ms") {
+	if code := p.Wait(t); code != 1 || !strings.Contains(p.Stderr(), "aiaas: requests were still running after 200ms") {
 		t.Errorf("exit code %d: %s", code, p.Stderr())
 	}
 	p.Restart(t)

@@ -156,7 +156,7 @@ func TestTerminationCutsACrowd(t *testing.T) {
 	for range crowd {
 		cut = append(cut, <-answers)
 	}
-	if code := p.Wait(t); code != 1 || !strings.Contains(p.Stderr(), "aiaas: requests were still running after 1s") {
+	if code := p.Wait(t); code != 1 || !strings.Contains(p.Stderr(), "aiaas: requests were still running after 667ms") {
 		t.Errorf("exit code %d: %s", code, p.Stderr())
 	}
 	p.cutAndBilled(t, cut, owner)

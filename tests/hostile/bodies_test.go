@@ -122,15 +122,11 @@ func TestEveryBodyIsReadInOneWay(t *testing.T) {
 				"trailing value":   r.body + "{}",
 				"trailing bracket": r.body + "]",
 				"comment":          open + "/* */}",
-				"array":            "[" + r.body + "]",
-				"text":             `"` + strings.Repeat("x", 100) + `"`,
-				"number":           "1",
-				"null":             "null",
 				"byte order mark":  "\xef\xbb\xbf" + r.body,
 				"UTF-16":           "\xff\xfe{\x00}\x00",
 				"invalid UTF-8":    open + ",\"\xff\":1}",
 				"half a surrogate": open + `,"x":"\ud800"}`,
-				"NUL":              open + ",\"x\":\"a\x00b\"}",
+				"NUL as it is":     open + ",\"x\":\"a\x00b\"}",
 				"NaN":              open + `,"x":NaN}`,
 				"hexadecimal":      open + `,"x":0x10}`,
 				"leading zero":     open + `,"x":01}`,
@@ -145,8 +141,19 @@ func TestEveryBodyIsReadInOneWay(t *testing.T) {
 				bad["duplicate after decoding "+member] = open + fmt.Sprintf(`,"\u%04x%s":null}`, member[0], member[1:])
 			}
 			for name, body := range bad {
-				if refused(t, p.do(r.Method, r.target, r.key, body), 400, 422); t.Failed() {
+				if refused(t, p.do(r.Method, r.target, r.key, body), 400); t.Failed() {
 					t.Fatalf("%s: %.200q", name, body)
+				}
+			}
+			shapeless := 422 // it can be read, and makes no sense
+			if r.DataPlane { // as OpenAI answers
+				shapeless = 400
+			} else {
+				refused(t, p.do(r.Method, r.target, r.key, open+`,"x":"a\u0000b"}`), 400) // no database text holds it
+			}
+			for _, body := range []string{"[" + r.body + "]", "[]", `"` + strings.Repeat("x", 100) + `"`, "1", "null", "true"} {
+				if refused(t, p.do(r.Method, r.target, r.key, body), shapeless); t.Failed() {
+					t.Fatal(body)
 				}
 			}
 		})

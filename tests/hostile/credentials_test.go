@@ -2,6 +2,7 @@ package hostile_test
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,9 +72,7 @@ func TestNobodyPassesAnyRoute(t *testing.T) {
 			first := ""
 			for _, c := range p.credentials(r.key) {
 				a := p.do(r.Method, r.target, "", r.body, func(req *http.Request) {
-					for name, v := range c.header {
-						req.Header[name] = v
-					}
+					maps.Copy(req.Header, c.header)
 				})
 				refused(t, a, c.status)
 				if t.Failed() {
@@ -141,7 +140,11 @@ func TestNoKeyPassesWithoutItsScope(t *testing.T) {
 			if r.OrScope != "" {
 				key = p.one.reader
 			}
-			refused(t, p.do(r.Method, r.target, key, r.body), 403)
+			a := p.do(r.Method, r.target, key, r.body)
+			refused(t, a, 403)
+			if !strings.Contains(string(a.body), `"scope":"`+r.Scope+`"`) {
+				t.Errorf("the answer does not name the scope %s: %s", r.Scope, a)
+			}
 			refused(t, p.do(r.Method, r.target, key, "{"), 403) // nobody reads what one may not say
 		})
 	})

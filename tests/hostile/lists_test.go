@@ -16,7 +16,7 @@ func cursors() []string {
 	enc := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	return []string{
 		"forged", "A", "%00", "\xff\xfe", "' OR 1=1 --", "../../etc/passwd", strings.Repeat("A", 5000),
-		enc("1:"), enc("2:key_1"), enc("1:key_1'; DROP TABLE x"), enc("1:\x00"), enc("1:\xff"), enc("9223372036854775808"),
+		enc("1:"), enc("2:key_1"), enc("1:\x00"), enc("1:\xff"), enc("9223372036854775808"),
 		enc("1:"+strings.Repeat("a", 300)) + "=", enc("1:key_01a20d00000070008000000000000000") + "==",
 	}
 }
@@ -32,9 +32,9 @@ func TestEveryListIsBounded(t *testing.T) {
 			if r.Method != http.MethodGet || r.Scope == "" || r.DataPlane {
 				return
 			}
+			ask := func(query string) answer { return p.do(r.Method, r.target+"?"+query, r.key, "") }
 			check := func(query string) {
-				a := p.do(r.Method, r.target+"?"+query, r.key, "")
-				if refused(t, a, 400, 404, 422); t.Failed() {
+				if refused(t, ask(query), 400, 404, 422); t.Failed() {
 					t.Fatalf("?%.100s", query)
 				}
 			}
@@ -49,9 +49,11 @@ func TestEveryListIsBounded(t *testing.T) {
 				check(name + "=a&" + name + "=b")
 				check(name + "=%00")
 				check(name + "=%zz")
-				if name != "model" { // a model may have any name
-					check(name + "=" + strings.Repeat("x", 5000))
-					check(name + "=" + url.QueryEscape("' OR '1'='1"))
+				for _, text := range []string{strings.Repeat("x", 5000), url.QueryEscape("' OR '1'='1"), "%ff", "%0d%0aX-Evil:1"} {
+					// What is a text only may be looked for, and is not found.
+					if a := ask(name + "=" + text); a.status != 200 || !strings.Contains(string(a.body), `"data":[]`) {
+						check(name + "=" + text)
+					}
 				}
 			}
 			if slices.Contains(takes, "limit") {
@@ -88,7 +90,7 @@ func TestACursorOfAnotherOrganisationLeadsNowhere(t *testing.T) {
 	if a.status != 200 {
 		t.Fatal(a)
 	}
-	for _, theirs := range strings.Split(p.scalar(`SELECT string_agg(key_id, ',') FROM accounts.api_keys WHERE org_id <> '%s'`, p.one.id), ",") {
+	for theirs := range strings.SplitSeq(p.scalar(`SELECT string_agg(key_id, ',') FROM accounts.api_keys WHERE org_id <> '%s'`, p.one.id), ",") {
 		if strings.Contains(string(a.body), theirs) {
 			t.Errorf("the page has %s, which is not theirs: %s", theirs, a)
 		}

@@ -3,6 +3,7 @@ package hostile_test
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -145,8 +146,8 @@ func (d *document) body(t *testing.T, r function.Route) (string, schema) {
 		t.Fatalf("%s has no example of its body", r.OperationID)
 	}
 	body := string(content.Example)
-	if r.DataPlane {
-		body = strings.Replace(body, `"demo"`, `"`+modelID+`"`, 1)
+	if r.OperationID != "createModel" { // else the model of the example is to be one that is there
+		body = regexp.MustCompile(`"model":\s*"[^"]*"`).ReplaceAllString(body, `"model":"`+modelID+`"`)
 	}
 	return body, d.resolve(content.Schema)
 }

@@ -23,6 +23,7 @@ type use struct {
 func (p *platform) used(n tenant, at string, u use) {
 	p.t.Helper()
 	p.exec(fmt.Sprintf(`
+		INSERT INTO analytics.accounting (org_id) VALUES ('%[1]s') ON CONFLICT DO NOTHING;
 		INSERT INTO analytics.ledger_entries (org_id, event_id, kind, admitted_at, accounting_period, project_id, api_key_id, model, price_id, requests, input_tokens, cached_input_tokens, output_tokens, amount_nano, currency)
 		VALUES ('%[1]s', gen_random_uuid()::text, 'usage', '%[2]s', date_trunc('month', '%[2]s'::timestamptz AT TIME ZONE 'Europe/Berlin'), '%[3]s', '%[4]s', '%[5]s', 'p', 1, %[6]d, %[7]d, %[8]d, %[9]d, 'USD');
 		INSERT INTO analytics.usage_deltas (org_id, minute, accounting_period, project_id, api_key_id, model, currency, requests, input_tokens, cached_input_tokens, output_tokens, cost_nano)
