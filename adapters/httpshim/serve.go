@@ -12,6 +12,7 @@ import (
 
 const (
 	readHeaderTimeout = 10 * time.Second
+	bodyTimeout       = 20 * time.Second // of a body that no route takes
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 	// lastTimeout bounds the jobs that run once more at the end, of a database that
