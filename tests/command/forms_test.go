@@ -1,12 +1,17 @@
 package command_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/usage"
 	"github.com/aiaas/aiaas/tests/harness"
 )
 
@@ -19,7 +24,12 @@ func ids(t *testing.T, g *harness.Gateway, sh *shell) *strings.Replacer {
 	if !a.Done() {
 		t.Fatal(a)
 	}
+	lastMonth(t, g)
 	g.WaitSettled(t)
+	bill, _ := sh.words(t, "invoice run -o json --period "+previous().Format("2006-01")).want(0).json()["invoices"].([]any)
+	if len(bill) != 1 {
+		t.Fatalf("%d invoices of last month", len(bill))
+	}
 	key := sh.words(t, "key create --name spare --scopes inference -o json").want(0).json()
 	backends, _ := sh.words(t, "model get demo -o json").want(0).json()["backends"].([]any)
 	if len(backends) == 0 {
@@ -27,7 +37,43 @@ func ids(t *testing.T, g *harness.Gateway, sh *shell) *strings.Replacer {
 	}
 	budget := sh.words(t, "budget create --organization --unit money --amount 10 --period month --action warn -o json").want(0).json()
 	sh.words(t, "job run metering.fold").want(0)
-	return strings.NewReplacer("KEY", text(key, "id"), "BACKEND", text(backends[0], "id"), "BUDGET", text(budget, "id"), "REQUEST", a.RequestID)
+	return strings.NewReplacer("KEY", text(key, "id"), "BACKEND", text(backends[0], "id"), "BUDGET", text(budget, "id"), "REQUEST", a.RequestID, "INVOICE", text(bill[0], "id"), "LAST-MONTH", previous().Format("2006-01"))
+}
+
+// previous is the middle of last month.
+func previous() time.Time {
+	y, m, _ := time.Now().UTC().Date()
+	return time.Date(y, m-1, 15, 12, 0, 0, 0, time.UTC)
+}
+
+// lastMonth records a request of last month, as one that ended long after it began.
+func lastMonth(t *testing.T, g *harness.Gateway) {
+	t.Helper()
+	e := usage.Event{
+		ID: id.New(id.Request), OrgID: g.OrganizationID, ProjectID: g.ProjectID, KeyID: "key_1", Model: "demo", AdmittedAt: previous(),
+		Period: previous().Format("2006-01") + "-01", Outcome: usage.Complete, Input: 1_000, Output: 100, Cost: 12_340_000_000, Currency: "USD", Status: 200,
+	}
+	r, err := e.Encode()
+	harness.Must(t, err)
+	g.Database().Exec(t, `INSERT INTO analytics.inbox (org_id, event_id, body) VALUES ($1, $2, $3)`, r.OrgID, r.ID, r.Body)
+}
+
+func TestAnInvoiceIsKeptAsPDF(t *testing.T) {
+	t.Parallel()
+	g := harness.Start(t, harness.Options{})
+	sh := of(g)
+	line := ids(t, g, sh).Replace("invoice get INVOICE --pdf ")
+	file := filepath.Join(t.TempDir(), "invoice.pdf")
+	sh.words(t, line+file).want(0)
+	kept, err := os.ReadFile(file)
+	harness.Must(t, err)
+	if !bytes.HasPrefix(kept, []byte("%PDF-")) || len(kept) < 10_000 {
+		t.Errorf("%d bytes, %.20q", len(kept), kept)
+	}
+	if r := sh.words(t, line+"-").want(0); r.stdout != string(kept) {
+		t.Errorf("on standard output stand %d other bytes", len(r.stdout))
+	}
+	sh.words(t, line+filepath.Join(file, "no", "folder")).want(1)
 }
 
 func TestEachCommandHasThreeForms(t *testing.T) {
@@ -61,6 +107,10 @@ func TestEachCommandHasThreeForms(t *testing.T) {
 		{"usage --last 1d --group-by model --bucket hour", "TOTAL", "start,end,model,requests,"},
 		{"request list", "OUTCOME", "id,at,"},
 		{"request get REQUEST", "outcome", "id,at,"},
+		{"invoice list", "-000001", "id,organization_id,number,"},
+		{"invoice get INVOICE", "12.34", "invoice,period,project_id,"},
+		{"invoice preview", "preview", "organization_id,number,"},
+		{"invoice run --period LAST-MONTH", "-000001", "period,status,"},
 		{"job list", "metering.fold", "id,function,"},
 		{"job runs metering.fold", "succeeded", "id,job,"},
 		{"job run metering.fold", "succeeded", "id,job,"},

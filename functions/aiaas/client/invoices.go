@@ -18,7 +18,7 @@ func invoiceGroup() group {
 			args:   []source{{path: "/v1/invoices", about: "number"}},
 			method: http.MethodGet, path: "/v1/invoices/{0}", sections: []section{{"lines", lineColumns()}},
 			flags:   []flag{{name: "pdf", doc: "write the PDF into this file (- is standard output)"}},
-			prepare: asPDF,
+			prepare: asFile,
 		},
 		{
 			use: "preview", short: "Show what the running month comes to so far", role: roleAdmin,
@@ -27,7 +27,7 @@ func invoiceGroup() group {
 		{
 			use: "run", short: "Issue the invoice of a month; again as often as you like", role: roleAdmin,
 			example: "  aiaas invoice run --period 2026-10",
-			method:  http.MethodPost, path: "/v1/invoices/runs", sections: []section{{"lines", lineColumns()}},
+			method:  http.MethodPost, path: "/v1/invoices/runs", sections: []section{{"invoices", invoiceColumns()}},
 			flags: []flag{{name: "period", to: "body:period", doc: "the month: 2026-10", required: true}},
 		},
 	}}
@@ -47,9 +47,18 @@ func lineColumns() []column {
 	}
 }
 
-func asPDF(k *call) error {
+// asFile has an invoice as the document or the rows that the platform makes of it.
+func asFile(k *call) error {
 	v := k.values["pdf"]
 	if !v.given() {
+		if k.opts.output == formatCSV { // its lines are the rows
+			one := *k.command
+			one.accept, one.finish = "text/csv", func(k *call, a *answer) error {
+				_, err := k.cmd.OutOrStdout().Write(a.body)
+				return wrapped("write rows", err)
+			}
+			k.command = &one
+		}
 		return nil
 	}
 	if v.text == "" {
