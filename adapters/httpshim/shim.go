@@ -97,7 +97,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // noRoute answers what no route matched: 405 where another method has one.
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	// The server reads what it can of a body that nobody wants: not for ever.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) //nolint:forbidigo // a socket's deadline is wall time
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	requestID := id.New(id.Request)
 	w.Header().Set("X-Request-Id", requestID)
 	var allow []string
