@@ -84,7 +84,7 @@ func (h *house) restart() {
 	if h.Service != nil {
 		epoch = h.Epoch + 1
 	}
-	h.Service = &idempotency.Service{Store: h.store, Events: h.events, Epoch: epoch, Now: time.Now}
+	h.Service = &idempotency.Service{Store: h.store, Events: h.events, Epoch: epoch, Now: h.clock.Now}
 }
 
 func attempt(request string) idempotency.Attempt {
@@ -488,4 +488,38 @@ type noRetake struct{ idempotency.Store }
 
 func (noRetake) Retake(context.Context, idempotency.Name, string, idempotency.Record) (bool, error) {
 	return false, errors.New("down")
+}
+
+// An organisation's answers are kept up to a bound in an hour; what is beyond is told
+// by its cost, and others are not concerned.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	h := newHouse(t)
+	answer := make([]byte, idempotency.MaxAnswer)
+	keep := func(org string, n int) (kept bool) {
+		t.Helper()
+		a := attempt(fmt.Sprint("req_", org, n))
+		a.OrgID, a.Key = org, fmt.Sprint(n)
+		h.finish(h.begin(a), answer, false)
+		_, again, err := h.Begin(t.Context(), a)
+		if err != nil && !fault.Is(err, fault.Conflict) {
+			t.Fatal(err)
+		}
+		return again != nil
+	}
+	const most = idempotency.MaxKept / idempotency.MaxAnswer
+	for n := range most {
+		if !keep("org_1", n) {
+			t.Fatalf("answer %d of %d is not kept", n+1, most)
+		}
+	}
+	if keep("org_1", most) {
+		t.Error("one more is kept")
+	}
+	if !keep("org_2", 0) {
+		t.Error("another organisation's is not kept")
+	}
+	h.clock.pass(time.Hour)
+	if !keep("org_1", most+1) {
+		t.Error("an hour later none is kept")
+	}
 }

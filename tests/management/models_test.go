@@ -141,6 +141,7 @@ func TestWhatTheCatalogueRefuses(t *testing.T) {
 		{"/v1/models/m/backends", `{"protocol":"openai","base_url":"https://a.example?x=1"}`, 422}, {"/v1/models/m/backends", `{"protocol":"openai","base_url":""}`, 422},
 		{"/v1/price-books/none/prices", price(`"1"`, `"1"`), 404}, {"/v1/price-books/default/prices", `{"model":"none","input_usd_per_million":"1","output_usd_per_million":"1"}`, 404},
 		{"/v1/price-books/default/prices", price(`1`, `"1"`), 422}, {"/v1/price-books/default/prices", price(`"-1"`, `"1"`), 422}, {"/v1/price-books/default/prices", price(`"0.0000001"`, `"1"`), 422},
+		{"/v1/price-books/default/prices", price(`"100000.000001"`, `"1"`), 422},
 		{"/v1/price-books/default/prices", price(`"9223372036854.775808"`, `"1"`), 422}, {"/v1/price-books/default/prices", price(`""`, `"1"`), 422}, {"/v1/price-books/default/prices", price(`"1"`, `null`), 422},
 		{"/v1/price-books/default/prices", `{"model":"m","output_usd_per_million":"1"}`, 422},
 	} {
