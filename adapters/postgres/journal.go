@@ -94,22 +94,6 @@ func (j *Journal) Release(ctx context.Context, n idempotency.Name, request strin
 	return translate(err)
 }
 
-// Recorded implements [idempotency.Events].
-func (i *Inbox) Recorded(ctx context.Context, org, requestID string) (idempotency.Settled, error) {
-	var s idempotency.Settled
-	var body []byte
-	err := i.db.pool.QueryRow(ctx, `SELECT cost_nano, currency, body FROM analytics.recorded($1, $2)`, org, requestID).
-		Scan(&s.Cost, &s.Currency, &body)
-	if err != nil || body == nil {
-		return s, translate(err)
-	}
-	e, err := usage.Decode(body)
-	if err != nil { // it is among the dead letters: it was served, and what it costs is for an operator to say
-		return s, nil //nolint:nilerr // see above
-	}
-	return idempotency.Settled{Cost: e.Cost, Currency: e.Currency}, nil
-}
-
 // AccessLog reads the lines of requests without usage, in the schema router under
 // [RoleRouter].
 type AccessLog struct{ db *DB }
