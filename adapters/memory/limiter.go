@@ -279,13 +279,15 @@ func rates(r *admission.Request, subjects []*subject, v *admission.Verdict) {
 	}
 }
 
-// Rates is the state of the subjects' rate limits.
+// Rates is the state of the subjects' limits.
 func (l *Limiter) Rates(_ context.Context, orgID string, at time.Time, wanted []admission.Subject) (admission.Verdict, error) {
 	o := l.org(orgID)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var v admission.Verdict
-	rates(&admission.Request{At: at, Subjects: wanted}, o.lookup(wanted), &v)
+	r, subjects := &admission.Request{At: at, Subjects: wanted}, o.lookup(wanted)
+	limit(r, subjects, &v)
+	rates(r, subjects, &v)
 	return v, nil
 }
 

@@ -154,8 +154,8 @@ type Gate interface {
 	Finish(ctx context.Context, f Final) error
 	// Release undoes an admission that came to nothing.
 	Release(ctx context.Context, org, id string) error
-	// Rates is the state of the subjects' rate limits at a moment: of the verdict,
-	// only the rates are set. It takes nothing.
+	// Rates is the state of the subjects' limits at a moment: the rates, and whether
+	// one more request, of no tokens, would be Limited. It takes nothing.
 	Rates(ctx context.Context, org string, at time.Time, subjects []Subject) (Verdict, error)
 }
 

@@ -87,6 +87,19 @@ func (s *Service) Rates(ctx context.Context, org string, at time.Time, subjects 
 	return s.limiter.Rates(ctx, org, at, subjects)
 }
 
+// Check is RateLimited where a request would be, by what is known without it. It
+// takes nothing.
+func (s *Service) Check(ctx context.Context, org string, at time.Time, subjects []Subject) error {
+	v, err := s.limiter.Rates(ctx, org, at, subjects)
+	switch {
+	case err != nil:
+		return unavailable("check limits", err)
+	case v.Outcome == Limited:
+		return limited(v)
+	}
+	return nil
+}
+
 func limited(v Verdict) error {
 	f := fault.New(fault.RateLimited, "the %s's limit of %s is reached", v.Subject.Kind, metricText(v)).
 		With("limit", map[string]any{"metric": v.Metric, "scope": v.Subject.Kind, "id": v.Subject.ID, "value": limitOf(v)})

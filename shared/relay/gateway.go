@@ -57,6 +57,8 @@ type Admission interface {
 	Release(ctx context.Context, org, id string) error
 	// Rates is the state of the subjects' limits, without a request.
 	Rates(ctx context.Context, org string, at time.Time, subjects []admission.Subject) (admission.Verdict, error)
+	// Check is fault.RateLimited where a request would be refused by its limits.
+	Check(ctx context.Context, org string, at time.Time, subjects []admission.Subject) error
 }
 
 // Idempotency makes requests with an idempotency key happen once.

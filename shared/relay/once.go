@@ -45,7 +45,9 @@ func (g *Gateway) begin(ctx context.Context, c *call, q Request) (*idempotency.A
 	case g.Once == nil:
 		return nil, fault.New(fault.Unavailable, "idempotency keys can't be kept here")
 	}
-	if err := g.inRate(ctx, c); err != nil {
+	// A claim writes to the database, and a caller who is over his limits is not to
+	// make us write.
+	if err := g.Admission.Check(ctx, c.key.OrgID, c.at, subjects(c.key.Record)); err != nil {
 		return nil, err
 	}
 	claim, answer, err := g.Once.Begin(ctx, idempotency.Attempt{
@@ -58,17 +60,6 @@ func (g *Gateway) begin(ctx context.Context, c *call, q Request) (*idempotency.A
 		err = g.countReplay(ctx, c)
 	}
 	return answer, err
-}
-
-// inRate refuses a request whose rate is used up before it claims: a claim writes to
-// the database, and a caller who is over his limit is not to make us write.
-func (g *Gateway) inRate(ctx context.Context, c *call) error {
-	v, err := g.Admission.Rates(ctx, c.key.OrgID, c.at, subjects(c.key.Record))
-	if err != nil || v.Requests.Limit == 0 || v.Requests.Remaining > 0 {
-		return nil //nolint:nilerr // the admission to come judges
-	}
-	return fault.New(fault.RateLimited, "the limit of %d requests a minute is reached", v.Requests.Limit).
-		After(max(time.Second, time.Minute/time.Duration(v.Requests.Limit)))
 }
 
 // countReplay counts a replay as the request that it is. It uses no tokens and no

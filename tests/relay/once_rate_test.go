@@ -39,8 +39,8 @@ func TestWhatIsDeniedByItselfClaimsNothing(t *testing.T) {
 	}
 	for _, key := range []string{"k", "another"} {
 		f := h.keyed(key, plain).refusal(t, fault.RateLimited)
-		if f.RetryAfter <= 0 {
-			t.Errorf("%s: nobody says when to try again", key)
+		if limit, _ := f.Members["limit"].(map[string]any); f.RetryAfter <= 0 || limit["scope"] != "key" {
+			t.Errorf("%s: %v, again after %s; want the limit named, and when to try again", key, f.Members, f.RetryAfter)
 		}
 	}
 	if n := store.asked.Load(); n != 3 || h.calls != 1 {

@@ -335,7 +335,7 @@ func testAsking(t *testing.T, l admission.Limiter) {
 	if v.Outcome != admission.Admitted || v.Requests.Remaining != 59 || v.Tokens.Remaining != 30 {
 		t.Fatalf("after 200 questions: %s, %+v, %+v; want the first of 60 and 20 tokens of 50", describe(v), v.Requests, v.Tokens)
 	}
-	told := admission.Verdict{Requests: v.Requests, Tokens: v.Tokens}
+	told := admission.Verdict{Outcome: admission.Limited, Metric: admission.ConcurrentRequests, Subject: key, Requests: v.Requests, Tokens: v.Tokens}
 	ask(told, key, org)
 	b.admit(b.request(key, org)) // refused: one runs
 	ask(told, key, org)
@@ -343,6 +343,7 @@ func testAsking(t *testing.T, l admission.Limiter) {
 		t.Fatal(err)
 	}
 	ask(told, key, org) // a question has no version
+	b.finish(r, 20)
 	b.at = b.at.Add(time.Minute)
 	ask(admission.Verdict{
 		Requests: admission.Rate{Limit: 60, Remaining: 60}, Tokens: admission.Rate{Limit: 50, Remaining: 50},
