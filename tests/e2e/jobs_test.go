@@ -96,13 +96,14 @@ func TestJobsAreRecorded(t *testing.T) {
 	}
 }
 
-// block keeps metering.fold from ending until the returned function is called.
+// block keeps requests.prune, which has no turn by schedule for an hour, from ending until
+// the returned function is called.
 func block(t *testing.T, g *harness.Gateway) (release func()) {
 	t.Helper()
 	conn := g.Database().Conn(t)
 	tx, err := conn.Begin(t.Context())
 	harness.Must(t, err)
-	_, err = tx.Exec(t.Context(), `LOCK TABLE analytics.usage_deltas IN ACCESS EXCLUSIVE MODE`)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE router.access_log IN ACCESS EXCLUSIVE MODE`)
 	harness.Must(t, err)
 	return func() {
 		t.Helper()
@@ -116,11 +117,11 @@ func TestTerminationWaitsForAJobStartedByHand(t *testing.T) {
 	t.Parallel()
 	g := harness.Start(t, harness.Options{Env: map[string]string{"AIAAS_DRAIN_DELAY": "0", "AIAAS_SHUTDOWN_GRACE": "24h"}})
 	release := block(t, g)
-	run := startJob(t, g, "metering.fold")
-	if run.Status != "running" || runOf(t, g, run.ID).Status != "running" || jobsOf(t, g)["metering.fold"].State != "running" {
+	run := startJob(t, g, "requests.prune")
+	if run.Status != "running" || runOf(t, g, run.ID).Status != "running" || jobsOf(t, g)["requests.prune"].State != "running" {
 		t.Errorf("started as %+v", run)
 	}
-	a := g.Do(t.Context(), harness.Call{Path: "/v1/jobs/metering.fold/runs", Key: g.PlatformKey, Body: `{}`})
+	a := g.Do(t.Context(), harness.Call{Path: "/v1/jobs/requests.prune/runs", Key: g.PlatformKey, Body: `{}`})
 	if a.Status != http.StatusConflict || a.Code() != "conflict" {
 		t.Errorf("a second one: %s", a)
 	}
@@ -144,9 +145,9 @@ func TestTerminationStopsAJobStartedByHand(t *testing.T) {
 	t.Parallel()
 	g := harness.Start(t, harness.Options{Env: map[string]string{"AIAAS_SHUTDOWN_GRACE": "1s"}})
 	release := block(t, g)
-	run := startJob(t, g, "metering.fold")
+	run := startJob(t, g, "requests.prune")
 	g.Signal(t, syscall.SIGTERM)
-	if code := g.Wait(t); code != 1 || !strings.Contains(g.Stderr(), "aiaas: jobs started by hand were still running: metering.fold") {
+	if code := g.Wait(t); code != 1 || !strings.Contains(g.Stderr(), "aiaas: jobs started by hand were still running: requests.prune") {
 		t.Errorf("exit code %d: %s", code, g.Stderr())
 	}
 	_ = release // the database ended with the process
@@ -161,7 +162,7 @@ func TestAKilledProcessLeavesAnAbandonedRun(t *testing.T) {
 	t.Parallel()
 	g := harness.Start(t, harness.Options{})
 	release := block(t, g)
-	run := startJob(t, g, "metering.fold")
+	run := startJob(t, g, "requests.prune")
 	g.Kill(t)
 	release()
 	g.Restart(t)
@@ -170,7 +171,7 @@ func TestAKilledProcessLeavesAnAbandonedRun(t *testing.T) {
 	if r := runOf(t, g, run.ID); r.Status != "abandoned" {
 		t.Errorf("shown as %+v", r)
 	}
-	again := startJob(t, g, "metering.fold")
+	again := startJob(t, g, "requests.prune")
 	harness.Eventually(t, "the end of the next", func() (bool, string) {
 		r := runOf(t, g, again.ID)
 		return r.Status == "succeeded", fmt.Sprintf("%+v", r)
