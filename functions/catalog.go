@@ -6,6 +6,8 @@ package functions
 import (
 	"github.com/aiaas/aiaas/functions/analytics"
 	analyticswire "github.com/aiaas/aiaas/functions/analytics/wire"
+	"github.com/aiaas/aiaas/functions/audit"
+	auditwire "github.com/aiaas/aiaas/functions/audit/wire"
 	"github.com/aiaas/aiaas/functions/budgets"
 	budgetswire "github.com/aiaas/aiaas/functions/budgets/wire"
 	"github.com/aiaas/aiaas/functions/inference"
@@ -36,6 +38,7 @@ func Catalogue() []function.Entry {
 		{Spec: analytics.Spec(), Wire: analyticswire.Wire},
 		{Spec: invoices.Spec(), Wire: invoiceswire.Wire},
 		{Spec: requests.Spec(), Wire: requestswire.Wire},
+		{Spec: audit.Spec(), Wire: auditwire.Wire},
 		{Spec: operations.Spec(), Wire: operationswire.Wire},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/aiaas/aiaas/adapters/demo"
+	"github.com/aiaas/aiaas/adapters/egress"
 	"github.com/aiaas/aiaas/adapters/openai"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/shared/accesslog"
@@ -73,9 +74,19 @@ func Upstream(ctx context.Context, e *function.Env) (*openai.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, err := BackendRules(ctx, e)
+	if err != nil {
+		return nil, err
+	}
 	return function.Shared(ctx, e, "upstream", func(context.Context) (*openai.Client, function.Closer, error) {
 		d := &builtin{env: e}
-		c := openai.New(box, d.dial)
+		guarded := egress.Dialer(rules, nil)
+		c := openai.New(box, func(ctx context.Context, network, address string) (net.Conn, error) {
+			if conn, err := d.dial(ctx, address); conn != nil || err != nil {
+				return conn, err
+			}
+			return guarded.DialContext(ctx, network, address) //nolint:wrapcheck // a net.OpError says what was tried
+		})
 		return c, func(ctx context.Context) error { c.Close(); return d.close(ctx) }, nil
 	})
 }

@@ -74,6 +74,9 @@ func Resolver(ctx context.Context, e *function.Env) (*apikey.Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := Changes(ctx, e); err != nil { // it hears of them
+		return nil, err
+	}
 	return function.Shared(ctx, e, "resolver", func(context.Context) (*apikey.Resolver, function.Closer, error) {
 		return apikey.NewResolver(postgres.NewKeys(db), limiter, e.Now), nil, nil
 	})
@@ -264,8 +267,13 @@ func AccessLog(ctx context.Context, e *function.Env) (*accesslog.Writer, error) 
 	if err != nil {
 		return nil, err
 	}
+	denials, err := dataPlaneDenials(ctx, e)
+	if err != nil {
+		return nil, err
+	}
 	return function.Shared(ctx, e, "access log", func(ctx context.Context) (*accesslog.Writer, function.Closer, error) {
 		w := accesslog.NewWriter(ctx, j, e.Log)
+		w.Denials = denials
 		return w, w.Close, nil
 	})
 }

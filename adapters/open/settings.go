@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"reflect"
 	"time"
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/aiaas/aiaas/shared/audit"
+	"github.com/aiaas/aiaas/shared/egress"
 	"github.com/aiaas/aiaas/shared/function"
 )
 
@@ -29,8 +32,17 @@ type Settings struct {
 	Grace          time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long the process may take to end after SIGTERM; running requests are cut a third, at most 5s, before"`
 	DrainDelay     time.Duration `env:"AIAAS_DRAIN_DELAY" envDefault:"1s" doc:"after SIGTERM, how long new connections are still served while /readyz says no; counts towards the grace, at most half of it"`
 	TrustedProxies string        `env:"AIAAS_TRUSTED_PROXIES" doc:"networks of proxies whose X-Forwarded-For is believed, separated by commas"`
-	RedisURL       string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`
-	QueueURL       string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in the database"`
+	// Networks that are not of the public Internet, and that may be connected to all the same.
+	BackendNetworks string        `env:"AIAAS_BACKEND_NETWORKS" doc:"private networks in which backends may be, as in 10.0.0.0/8, separated by commas; serve on a loopback address allows loopback besides"`
+	WebhookNetworks string        `env:"AIAAS_WEBHOOK_NETWORKS" doc:"private networks in which webhooks may be, also without TLS, separated by commas; serve on a loopback address allows loopback besides"`
+	BlobURL         string        `env:"BLOB_URL" doc:"where files are kept apart from the database, such as signed heads of the audit: file:///folder or s3://bucket/prefix; without it, the folder files in the data folder"`
+	AuditKey        string        `env:"AIAAS_AUDIT_KEY" doc:"32 bytes in base64, the seed of the Ed25519 key that signs the audit; without it, a key file in the data folder"`
+	AuditOldKeys    string        `env:"AIAAS_AUDIT_OLD_KEYS" doc:"public keys in base64 that signed the audit before, separated by commas"`
+	AuditRetention  time.Duration `env:"AIAAS_AUDIT_RETENTION" envDefault:"17520h" doc:"how long audit records are kept, at least a year (8760h)"`
+	MailURL         string        `env:"MAIL_URL" doc:"how mails leave: smtp://user:password@host:587?from=AIaaS%20<no-reply@example.com> (STARTTLS), smtps://… (TLS), file:///folder; without it, files in the folder mail of the data folder, and on hosts whose disk does not last, mails wait"`
+	PublicURL       string        `env:"AIAAS_PUBLIC_URL" doc:"address under which people reach the platform, for links in mails; without it, http:// and AIAAS_ADDR"`
+	RedisURL        string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`
+	QueueURL        string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in the database"`
 }
 
 // Setting describes one setting, for help.
@@ -90,6 +102,13 @@ func (s Settings) check() error {
 		return errors.New("AIAAS_SHUTDOWN_GRACE and AIAAS_DRAIN_DELAY can't be negative")
 	case s.UpstreamIdle < time.Second:
 		return errors.New("AIAAS_UPSTREAM_IDLE_TIMEOUT must be at least 1s")
+	case s.AuditRetention < audit.MinRetention:
+		return errors.New("AIAAS_AUDIT_RETENTION must be at least a year: 8760h")
+	}
+	for name, text := range map[string]string{"AIAAS_BACKEND_NETWORKS": s.BackendNetworks, "AIAAS_WEBHOOK_NETWORKS": s.WebhookNetworks} {
+		if _, err := egress.ParseNetworks(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -106,4 +125,16 @@ func (s Settings) URL(service function.Service) (string, error) {
 		return "", errors.New("DATABASE_URL is not set")
 	}
 	return own, nil
+}
+
+// Public is the address under which people reach the platform.
+func (s Settings) Public() string {
+	if s.PublicURL != "" {
+		return s.PublicURL
+	}
+	host, port, err := net.SplitHostPort(s.Addr)
+	if ip := net.ParseIP(host); err == nil && (host == "" || (ip != nil && ip.IsUnspecified())) {
+		return "http://" + net.JoinHostPort("127.0.0.1", port)
+	}
+	return "http://" + s.Addr
 }

@@ -1,11 +1,9 @@
 // Package openai calls backends that speak OpenAI's protocol: OpenAI itself, vLLM
 // and most others.
 //
-// A backend's credential goes to its own host only, redirects are not followed,
-// and addresses that are nobody's model (link-local ones, such as cloud metadata
-// services, multicast and the unspecified address) are refused when they are
-// dialled, whatever name led to them. Private and loopback addresses are fine:
-// that is where an operator's own models run.
+// A backend's credential goes to its own host only, and redirects are not followed.
+// Which addresses may be connected to is for the dialer to say that a client is
+// made with: see package egress.
 package openai
 
 import (
@@ -16,11 +14,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unicode"
 
@@ -64,18 +60,11 @@ type target struct {
 	request *http.Request // what its answer is parsed by
 }
 
-// New makes a client. dial connects to addresses that need no network, such as a
-// built-in model; it may be nil and returns nil, nil for all others.
-func New(c Credentials, dial func(ctx context.Context, address string) (net.Conn, error)) *Client {
-	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: allowed}
-	connect := func(ctx context.Context, network, address string) (net.Conn, error) {
-		if dial != nil {
-			if conn, err := dial(ctx, address); conn != nil || err != nil {
-				return conn, err
-			}
-		}
-		return d.DialContext(ctx, network, address)
-	}
+// Dial connects to an address of host and port, or refuses to.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// New makes a client that opens its connections with connect.
+func New(c Credentials, connect Dial) *Client {
 	return &Client{
 		credentials: c,
 		plain: &plain{dial: connect, pool: pool{
@@ -98,41 +87,12 @@ func New(c Credentials, dial func(ctx context.Context, address string) (net.Conn
 }
 
 var (
-	// errAddress is the refusal of an address at dial time.
-	errAddress = errors.New("no backend may have this address")
 	errControl = errors.New("it has control characters")
 	errBlank   = errors.New("it is blank")
 	// errStatus is the refusal of answers that are none, such as a switch to a
 	// protocol that nobody asked for.
 	errStatus = errors.New("no final status")
 )
-
-// isMetadata reports the addresses of clouds' metadata services that are not
-// link-local.
-func isMetadata(ip netip.Addr) bool {
-	switch ip.WithZone("").String() {
-	case "fd00:ec2::254", // AWS
-		"fd20:ce::254",    // Google
-		"100.100.100.200", // Alibaba
-		"168.63.129.16":   // Azure
-		return true
-	}
-	return false
-}
-
-// allowed is called with the address that is really dialled, after names were
-// resolved: so a name can't lead around it.
-func allowed(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("dial %s: %w", address, errAddress)
-	}
-	ip := ap.Addr().Unmap()
-	if ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || isMetadata(ip) {
-		return fmt.Errorf("dial %s: %w", address, errAddress)
-	}
-	return nil
-}
 
 // Call posts a request to a backend and returns its answer once the headers are
 // there. The caller closes the body.

@@ -19,7 +19,7 @@ import (
 // through two goroutines of its connection; here the caller's goroutine writes
 // and reads. The answer is parsed by net/http all the same.
 type plain struct {
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	dial Dial
 	pool pool
 }
 

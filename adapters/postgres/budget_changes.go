@@ -10,6 +10,7 @@ import (
 	"github.com/aiaas/aiaas/shared/admission"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/budget"
+	"github.com/aiaas/aiaas/shared/event"
 	"github.com/aiaas/aiaas/shared/id"
 )
 
@@ -181,30 +182,74 @@ type alertColumns struct {
 	starts, ends       []time.Time
 	thresholds         []int32
 	spent, amounts     []int64
+	of                 map[string]*budget.Budget // by alert
 }
 
 // add notes the thresholds that a sum has reached.
 func (c *alertColumns) add(b *budget.Budget, w budget.Window, spent int64, thresholds []int) {
 	for _, t := range thresholds {
-		c.orgs, c.ids, c.budgets = append(c.orgs, b.OrgID), append(c.ids, id.New(id.BudgetAlert)), append(c.budgets, b.ID)
+		alertID := id.New(id.BudgetAlert)
+		c.orgs, c.ids, c.budgets = append(c.orgs, b.OrgID), append(c.ids, alertID), append(c.budgets, b.ID)
 		c.starts, c.ends = append(c.starts, w.Start), append(c.ends, w.End)
 		c.thresholds = append(c.thresholds, int32(t)) //nolint:gosec // at most 1000
 		c.spent, c.amounts = append(c.spent, spent), append(c.amounts, b.Amount)
+		if c.of == nil {
+			c.of = map[string]*budget.Budget{}
+		}
+		c.of[alertID] = b
 	}
 }
 
-// insert records them. What is recorded already stays as it is: a threshold counts
-// once in a window, whatever becomes of the amount after.
+// insert records them, and audits those that are new. What is recorded already
+// stays as it is: a threshold counts once in a window, whatever becomes of the
+// amount after.
 func (c *alertColumns) insert(ctx context.Context, tx pgx.Tx) error {
 	if len(c.ids) == 0 {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `
+	rows, err := tx.Query(ctx, `
 		INSERT INTO analytics.budget_alerts (org_id, alert_id, budget_id, window_start, window_end, threshold, spent, amount)
 		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::integer[], $7::bigint[], $8::bigint[])
-		ON CONFLICT DO NOTHING`, c.orgs, c.ids, c.budgets, c.starts, c.ends, c.thresholds, c.spent, c.amounts)
+		ON CONFLICT DO NOTHING
+		RETURNING alert_id, budget_id, window_start, window_end, threshold, spent, amount, at`,
+		c.orgs, c.ids, c.budgets, c.starts, c.ends, c.thresholds, c.spent, c.amounts)
 	if err != nil {
 		return fmt.Errorf("record alerts: %w", err)
 	}
+	fresh, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (budget.Alert, error) {
+		var a budget.Alert
+		err := row.Scan(&a.ID, &a.BudgetID, &a.Window.Start, &a.Window.End, &a.Threshold, &a.Spent, &a.Amount, &a.At)
+		return a, err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return fmt.Errorf("record alerts: %w", err)
+	}
+	for _, a := range fresh {
+		if err := writeAudit(ctx, tx, "analytics", thresholdRecord(ctx, c.of[a.ID], a)); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// thresholdActor is who reaches thresholds: nobody in particular.
+const thresholdActor = "metering"
+
+// thresholdRecord is the audit record of a threshold that was reached.
+func thresholdRecord(ctx context.Context, b *budget.Budget, a budget.Alert) audit.Record {
+	detail := map[string]any{
+		"alert_id": a.ID, "threshold": a.Threshold, "unit": b.Unit, "action": b.Action,
+		"spent": budget.FormatAmount(b.Unit, a.Spent), "amount": budget.FormatAmount(b.Unit, a.Amount),
+		"window_start": a.Window.Start.UTC(), "window_end": nil,
+	}
+	if a.Window.Ends() {
+		detail["window_end"] = a.Window.End.UTC()
+	}
+	if b.Unit == budget.Money {
+		detail["currency"] = b.Currency
+	}
+	return audit.Record{
+		OrgID: b.OrgID, ID: id.New(id.Audit), At: a.At.UTC(), Actor: thresholdActor, Action: event.ActionThreshold,
+		Target: b.ID, Detail: detail, RequestID: audit.RequestID(ctx),
+	}
 }

@@ -23,7 +23,7 @@ type Catalogue struct{ db *DB }
 func NewCatalogue(db *DB) *Catalogue { return &Catalogue{db: db} }
 
 const (
-	selectModels   = `SELECT model_id, owned_by, max_output_tokens, created_at, disabled_at FROM router.models`
+	selectModels   = `SELECT model_id, owned_by, max_output_tokens, created_at, disabled_at, restricted FROM router.models`
 	backendColumns = `backend_id, model_id, protocol, base_url, upstream_model, credential, weight, created_at, disabled_at`
 )
 
@@ -80,7 +80,7 @@ func each[T any](rows pgx.Rows, scan pgx.RowToFunc[T], f func(T)) error {
 func scanModel(row pgx.CollectableRow) (*model.Model, error) {
 	m := model.Model{Prices: map[string][]pricing.Price{}}
 	var disabled *time.Time
-	if err := row.Scan(&m.ID, &m.OwnedBy, &m.MaxOutputTokens, &m.CreatedAt, &disabled); err != nil {
+	if err := row.Scan(&m.ID, &m.OwnedBy, &m.MaxOutputTokens, &m.CreatedAt, &disabled, &m.Restricted); err != nil {
 		return nil, fmt.Errorf("scan model: %w", err)
 	}
 	m.CreatedAt, m.DisabledAt = m.CreatedAt.UTC(), utcOrZero(disabled)

@@ -29,10 +29,14 @@ type Role string
 const (
 	RoleGateway   Role = "aiaas_gateway"   // the data plane: look-ups and recording, by functions
 	RoleRouter    Role = "aiaas_router"    // models, backends, prices
-	RoleAccounts  Role = "aiaas_accounts"  // organisations, projects, keys
+	RoleAccounts  Role = "aiaas_accounts"  // one organisation's people, projects, keys
+	RoleTenants   Role = "aiaas_tenants"   // the platform's administration of organisations
 	RoleAnalytics Role = "aiaas_analytics" // one organisation's budgets and usage
 	RoleMetering  Role = "aiaas_metering"  // events into the ledger, across organisations
 	RoleBilling   Role = "aiaas_billing"   // closes months and issues invoices, across organisations
+	RoleAuditor   Role = "aiaas_auditor"   // seals, verifies and reads the audit; across organisations where none is named
+	RoleMailer    Role = "aiaas_mailer"    // sends mails and reminds of keys, across organisations
+	RoleNotifier  Role = "aiaas_notifier"  // events from the outboxes to the webhooks, across organisations
 )
 
 // DB is a connection pool under one role. It connects on first use.
@@ -101,15 +105,15 @@ func (db *DB) InOrg(ctx context.Context, org string, f func(pgx.Tx) error) error
 }
 
 // writeAudit adds a record to the schema's own table, in the transaction of the
-// change that it records.
+// change that it records, and the event that it is to the schema's outbox.
 func writeAudit(ctx context.Context, tx pgx.Tx, schema string, r audit.Record) error {
 	_, err := tx.Exec(ctx, `INSERT INTO `+pgx.Identifier{schema, "audit_records"}.Sanitize()+`
-		(org_id, audit_id, at, actor, action, target, detail, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		r.OrgID, r.ID, r.At, r.Actor, r.Action, r.Target, r.Detail, r.RequestID)
+		(org_id, audit_id, at, actor, action, target, detail, request_id, source_address, outcome) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		r.OrgID, r.ID, r.At, r.Actor, r.Action, r.Target, r.Detail, r.RequestID, r.Address, r.Kept())
 	if err != nil {
 		return fmt.Errorf("write audit record: %w", err)
 	}
-	return nil
+	return writeEvent(ctx, tx, schema, r)
 }
 
 // SQLSTATEs that mean something to a caller.

@@ -187,6 +187,10 @@ func (p requestPage) query(org string, f accesslog.Filter) (query string, args [
 	if f.Status != 0 {
 		add(`status =`, f.Status)
 	}
+	if f.Within != nil {
+		args = append(args, present(f.Within.Projects), present(f.Within.Keys))
+		where += fmt.Sprintf(` AND (project_id = ANY($%d) OR api_key_id = ANY($%d))`, len(args)-1, len(args))
+	}
 	if !f.Start.IsZero() {
 		add(p.at+` >=`, f.Start)
 	}

@@ -248,7 +248,7 @@ func TestTheLogIsOneList(t *testing.T) {
 	b := newBooks(t)
 	j := postgres.NewJournal(b.open(postgres.RoleGateway))
 	q := &accesslog.Queries{Lines: postgres.NewAccessLog(b.open(postgres.RoleRouter)), Usage: postgres.NewUsage(b.open(postgres.RoleAnalytics))}
-	p := authz.Principal{OrgID: "org_1", ProjectID: "proj_1", KeyID: "key_1", Scopes: []authz.Scope{authz.UsageRead}}
+	p := authz.Principal{OrgID: "org_1", ProjectID: "proj_1", KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Method: authz.ByKey, Scopes: []authz.Scope{authz.UsageRead}}
 	var all []accesslog.Line // of both kinds
 	pick := func(i, n int) int { return (i * 7919 / 13) % n }
 	for i := range 60 {

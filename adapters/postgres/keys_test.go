@@ -20,6 +20,7 @@ func aKey(org, id string) apikey.Key {
 	return apikey.Key{
 		ID: id, OrgID: org, ProjectID: "proj_" + org[len("org_"):], Name: "name of " + id, Environment: apikey.Production, Fingerprint: "f",
 		Scopes: []authz.Scope{authz.Inference, authz.KeysRead}, CreatedBy: "key_admin", CreatedAt: noon(),
+		Kind: apikey.ServiceKey, OwnerID: "sa_" + org[len("org_"):] + "owner", SecretAt: noon(), RotateBy: noon().AddDate(0, 0, 90),
 	}
 }
 
@@ -42,7 +43,9 @@ func TestAKeyIsFoundByItsHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := apikey.Record{
-		KeyID: "key_1", OrgID: "org_1", ProjectID: "proj_1", Scopes: plain.Scopes, OrgStatus: tenant.Active, Currency: "USD",
+		KeyID: "key_1", OrgID: "org_1", ProjectID: "proj_1", Fingerprint: "f", Scopes: plain.Scopes,
+		OwnerID: postgrestest.ServiceAccount(t, f.url, "org_1", authz.Owner), OwnerActive: true, Role: authz.Owner,
+		GrantedModels: []string{}, OrgStatus: tenant.Active, Currency: "USD",
 		TimeZone: berlin, PriceBook: "default", Key: tenant.Limits{RequestsPerMinute: 100, ConcurrentRequests: 10},
 		Project: tenant.Limits{ConcurrentRequests: 7}, Org: tenant.Limits{TokensPerMinute: 5000},
 	}

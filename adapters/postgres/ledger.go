@@ -119,7 +119,7 @@ func book(ctx context.Context, tx pgx.Tx, events []*usage.Event) (map[eventKey]b
 		return err //nolint:wrapcheck // wrapped below
 	})
 	b.Queue(`SELECT budget_id, org_id, coalesce(project_id, ''), coalesce(api_key_id, ''), coalesce(model, ''), unit, period, time_zone, created_at,
-		amount, thresholds FROM analytics.budgets WHERE org_id = ANY($1) AND archived_at IS NULL`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
+		amount, thresholds, action, currency FROM analytics.budgets WHERE org_id = ANY($1) AND archived_at IS NULL`, cols.orgs).Query(func(rows pgx.Rows) (err error) {
 		budgets, err = pgx.CollectRows(rows, scanCounted)
 		return err //nolint:wrapcheck // wrapped below
 	})
@@ -220,7 +220,7 @@ func scanCounted(row pgx.CollectableRow) (budget.Budget, error) {
 	var b budget.Budget
 	var zone string
 	err := row.Scan(&b.ID, &b.OrgID, &b.Scope.ProjectID, &b.Scope.APIKeyID, &b.Scope.Model, &b.Unit, &b.Period, &zone, &b.CreatedAt,
-		&b.Amount, &b.Thresholds)
+		&b.Amount, &b.Thresholds, &b.Action, &b.Currency)
 	if err != nil {
 		return b, err //nolint:wrapcheck // pgx wraps it
 	}

@@ -82,6 +82,10 @@ func usageQuery(org string, q usage.Query) (query string, args []any) {
 		where = `org_id = $1 AND accounting_period >= $2::date AND accounting_period < $3::date`
 		bucket = `accounting_period::timestamp AT TIME ZONE $4`
 	}
+	if q.Within != nil {
+		args = append(args, present(q.Within.Projects), present(q.Within.Keys))
+		where += ` AND (project_id = ANY($5) OR api_key_id = ANY($6))`
+	}
 	if q.Bucket == usage.Whole {
 		bucket = `NULL::timestamptz`
 		args[3] = nil
@@ -118,6 +122,14 @@ SELECT waiting.oldest, bucket, coalesce(model, ''), coalesce(project_id, ''), co
        coalesce(requests, 0), coalesce(input_tokens, 0), coalesce(cached_input_tokens, 0), coalesce(output_tokens, 0), coalesce(cost_nano, 0)
   FROM waiting LEFT JOIN sums ON true
  ORDER BY 2, 3, 4, 5, 6`, args
+}
+
+// present is a list that is no NULL: nothing is in it, rather than not known.
+func present(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
 }
 
 // truncation is date_trunc's word for a bucket.

@@ -97,7 +97,11 @@ func openCatalogue(ctx context.Context, env *function.Env) (*catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &catalogue{found: found, service: &model.Service{Store: store, Sealer: sealer, Bump: limiter, Now: env.Now}}, nil
+	places, err := open.BackendRules(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return &catalogue{found: found, service: &model.Service{Store: store, Sealer: sealer, Bump: limiter, Now: env.Now, Places: places}}, nil
 }
 
 // unfinished reports whether the initial models are still to be added: there is
@@ -162,7 +166,7 @@ type place struct{ baseURL, upstreamModel string }
 
 // operator is who acts by settings: whoever starts the process.
 func operator() authz.Principal {
-	return authz.Principal{OrgID: model.PlatformScope, KeyID: "settings", Scopes: []authz.Scope{authz.Platform}}
+	return authz.Internal(model.PlatformScope, "settings", authz.Platform)
 }
 
 func (a *addition) add(ctx context.Context, d declared) error {

@@ -183,7 +183,11 @@ func (p *process) run(ctx context.Context, env *function.Env, s open.Settings, l
 		defer cancel()
 		err = errors.Join(err, env.Close(ctx))
 	}()
-	setup, err := p.prepare(ctx, env, s, "http://"+reachable(ln.Addr()))
+	baseURL := "http://" + reachable(ln.Addr())
+	if err := p.publish(env, s, baseURL); err != nil {
+		return err
+	}
+	setup, err := p.prepare(ctx, env, s, baseURL)
 	if err != nil {
 		return err
 	}
@@ -212,6 +216,23 @@ func (p *process) run(ctx context.Context, env *function.Env, s open.Settings, l
 		p.say("Stopped. The data is in %s.", absolute(s.DataDir))
 	}
 	return err
+}
+
+// publish makes links lead to where the process listens, unless another address
+// was set: AIAAS_ADDR may leave the port or the interface open.
+func (p *process) publish(env *function.Env, s open.Settings, baseURL string) error {
+	env.Say = func(line string) { p.say("%s", line) }
+	if s.PublicURL != "" {
+		return nil
+	}
+	outer := env.Getenv
+	env.Getenv = func(name string) string {
+		if name == "AIAAS_PUBLIC_URL" {
+			return baseURL
+		}
+		return outer(name)
+	}
+	return open.Reload(env)
 }
 
 // prepare brings the database to the point where a request can be served.

@@ -68,7 +68,7 @@ func (s *setup) run(ctx context.Context) error {
 // file before they count: a crash in between leaves a file that the next start
 // replaces, never keys that nobody has.
 func (s *setup) found(ctx context.Context) (founded bool, err error) {
-	db, err := open.DB(ctx, s.env, function.Accounts, postgres.RoleAccounts)
+	db, err := open.DB(ctx, s.env, function.Accounts, postgres.RoleTenants)
 	if err != nil {
 		return false, err
 	}

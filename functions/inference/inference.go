@@ -298,8 +298,9 @@ func (c Config) visible(w http.ResponseWriter, r *http.Request, x *call) (*apike
 	}
 	x.seen.Key = k.Record
 	c.Gateway.LimitHeaders(r.Context(), w.Header(), k)
-	if p := k.Principal(); !p.Has(authz.Inference) {
-		if err := p.Require(authz.ModelsRead); err != nil {
+	p, own := k.Principal(c.Now).From(x.from.Address), authz.Resource{ProjectID: k.ProjectID, OwnerID: k.OwnerID}
+	if p.RequireOn(r.Context(), authz.DoInference, own) != nil {
+		if err := p.RequireOn(r.Context(), authz.DoModelsRead, own); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -314,7 +315,7 @@ func (c Config) listModels(w http.ResponseWriter, r *http.Request, x *call) erro
 	}
 	list := []modelObject{}
 	for _, name := range s.IDs() {
-		if m, ok := s.Get(name); ok && k.AllowsModel(name) {
+		if m, ok := s.Get(name); ok && k.AllowsModel(name, m.Restricted) {
 			list = append(list, object(m))
 		}
 	}
@@ -329,7 +330,7 @@ func (c Config) getModel(w http.ResponseWriter, r *http.Request, x *call) error 
 	name := r.PathValue("id")
 	x.seen.Model = strings.Clone(name) // the URL need not be kept with it
 	m, ok := s.Get(name)
-	if !ok || !k.AllowsModel(name) {
+	if !ok || !k.AllowsModel(name, m.Restricted) {
 		return relay.ErrNoModel(name)
 	}
 	return writeJSON(w, object(m))

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,13 +17,13 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(ctx context.Context) error {
 	root, err := moduleRoot()
 	if err != nil {
 		return err
@@ -31,7 +32,14 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return write(filepath.Join(root, "functions", "operations", "openapi.json"), doc)
+	if err := write(filepath.Join(root, "functions", "operations", "openapi.json"), doc); err != nil {
+		return err
+	}
+	table, err := grants(ctx)
+	if err != nil {
+		return err
+	}
+	return write(filepath.Join(root, "shared", "authz", "grants_gen.go"), table)
 }
 
 func specs() []function.Spec {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/aiaas/aiaas/functions/analytics"
+	"github.com/aiaas/aiaas/functions/audit"
 	"github.com/aiaas/aiaas/functions/budgets"
 	inference "github.com/aiaas/aiaas/functions/inference/openapi"
 	"github.com/aiaas/aiaas/functions/invoices"
@@ -32,6 +33,7 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 		rest.Tag{Name: "Budgets", Description: "Limit what is spent, by organisation, project, key or model."},
 		rest.Tag{Name: "Invoices", Description: "What is to be paid for a month, as JSON, CSV and PDF; who is billed, and who bills."},
 		rest.Tag{Name: "Catalogue", Description: "Models, backends and prices. For the platform's administrators."},
+		rest.Tag{Name: "Audit", Description: "Who did what, and who was refused what: append-only, chained, signed, verifiable."},
 		rest.Tag{Name: "Jobs", Description: "What runs by schedule, what it did, and starting it by hand. For the platform's administrators."},
 		rest.Tag{Name: "Operations", Description: "Health and this reference. Public."},
 	)
@@ -55,7 +57,7 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 
 func describers() map[string]func(*rest.Document) {
 	return map[string]func(*rest.Document){
-		"analytics": analytics.Describe, "budgets": budgets.Describe, "invoices": invoices.Describe, "keys": keys.Describe,
+		"analytics": analytics.Describe, "audit": audit.Describe, "budgets": budgets.Describe, "invoices": invoices.Describe, "keys": keys.Describe,
 		"models": models.Describe, "operations": operations.Describe, "requests": requests.Describe,
 	}
 }

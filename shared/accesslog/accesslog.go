@@ -14,12 +14,16 @@
 package accesslog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aiaas/aiaas/shared/audit"
 )
 
 // Line is a request, or a number of them that are alike, without usage.
@@ -59,6 +63,10 @@ const (
 
 // Writer gathers lines and writes them in the background.
 type Writer struct {
+	// Denials, where it is set before the first line, hears of those who were not
+	// believed or not allowed: they belong into the audit, which outlives the log.
+	Denials *audit.Denials
+
 	sink Sink
 	log  *slog.Logger
 	stop chan struct{}
@@ -102,6 +110,7 @@ func (w *Writer) Add(l Line) {
 	for _, text := range []*string{&l.Model, &l.Endpoint, &l.Detail, &l.Address, &l.UserAgent} {
 		*text = Text(*text)
 	}
+	w.deny(&l)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if m := l.At.Unix() / 60; m != w.minute {
@@ -128,6 +137,22 @@ func (w *Writer) Add(l Line) {
 		s.rest.Count++
 		s.rest.Last = l.At
 	}
+}
+
+// deny tells the audit of a refusal that is about who called.
+func (w *Writer) deny(l *Line) {
+	action := audit.ActionDeny
+	switch l.Status {
+	case http.StatusUnauthorized:
+		action = audit.ActionAuthFail
+	case http.StatusForbidden:
+	default:
+		return
+	}
+	w.Denials.Note(audit.Denial{
+		OrgID: l.OrgID, Actor: l.APIKeyID, Action: action, Code: l.Code, Target: cmp.Or(l.Model, l.Endpoint), Address: l.Address,
+		RequestID: l.RequestID, At: l.At,
+	})
 }
 
 // storm is that of a line, or nil where there are too many. Past its kinds a key's

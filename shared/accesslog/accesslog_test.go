@@ -413,7 +413,7 @@ func (x log) Served(_ context.Context, _, id string) (accesslog.Served, error) {
 func TestARequestIsShownOnce(t *testing.T) {
 	x := log{lines: []accesslog.Line{{RequestID: "req_3"}, {RequestID: "req_2", Status: 503}}, served: []usage.Event{{ID: "req_2", Status: 200}, {ID: "req_1"}}}
 	q := &accesslog.Queries{Lines: x, Usage: x}
-	p := authz.Principal{OrgID: "org_1", KeyID: "key_1", Scopes: []authz.Scope{authz.UsageRead}}
+	p := authz.Principal{OrgID: "org_1", KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Method: authz.ByKey, Scopes: []authz.Scope{authz.UsageRead}}
 	list, err := q.List(t.Context(), p, accesslog.Filter{}, "", 10)
 	if err != nil || len(list) != 3 || list[1].RequestID != "req_2" || list[1].Served == nil || list[1].Status != 200 {
 		t.Errorf("%+v, %v", list, err)
@@ -424,7 +424,7 @@ func TestARequestIsShownOnce(t *testing.T) {
 	if r, err := q.Get(t.Context(), p, "req_3"); err != nil || r.Served != nil {
 		t.Errorf("%+v, %v", r, err)
 	}
-	for _, p := range []authz.Principal{{}, {OrgID: "org_1", KeyID: "key_1", Scopes: []authz.Scope{authz.Inference}}} {
+	for _, p := range []authz.Principal{{}, {OrgID: "org_1", KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Method: authz.ByKey, Scopes: []authz.Scope{authz.Inference}}} {
 		if _, err := q.List(t.Context(), p, accesslog.Filter{}, "", 10); err == nil {
 			t.Errorf("%+v may list", p)
 		}

@@ -19,7 +19,8 @@ type Filter struct {
 	Status    int    // of the answer
 	Address   string // where they came from
 	Start     time.Time
-	End       time.Time // exclusive
+	End       time.Time     // exclusive
+	Within    *usage.Within // nil: all of the organisation's
 }
 
 // Request is a request of the log: a line, or one that was served.
@@ -56,11 +57,16 @@ type Usage interface {
 type Queries struct {
 	Lines Lines
 	Usage Usage
+	Keys  usage.Keys
 }
 
 // List returns requests of the caller's organisation, the newest first.
 func (q *Queries) List(ctx context.Context, p authz.Principal, f Filter, before string, most int) ([]Request, error) {
-	if err := p.Require(authz.UsageRead); err != nil {
+	reach, err := p.Reach(ctx, authz.DoRequestsRead)
+	if err != nil {
+		return nil, err
+	}
+	if f.Within, err = usage.Reached(ctx, q.Keys, p.OrgID, reach); err != nil {
 		return nil, err
 	}
 	if !f.Start.IsZero() && !f.End.IsZero() && !f.Start.Before(f.End) {
@@ -91,17 +97,30 @@ func (q *Queries) List(ctx context.Context, p authz.Principal, f Filter, before 
 
 // Get returns one request of the caller's organisation.
 func (q *Queries) Get(ctx context.Context, p authz.Principal, requestID string) (Request, error) {
-	if err := p.Require(authz.UsageRead); err != nil {
+	reach, err := p.Reach(ctx, authz.DoRequestsRead)
+	if err != nil {
 		return Request{}, err
 	}
-	s, err := q.Usage.Served(ctx, p.OrgID, requestID)
+	within, err := usage.Reached(ctx, q.Keys, p.OrgID, reach)
+	if err != nil {
+		return Request{}, err
+	}
+	r, err := q.find(ctx, p.OrgID, requestID)
+	if err == nil && !within.Covers(r.ProjectID, r.APIKeyID) {
+		return Request{}, fault.New(fault.NotFound, "there is no such request")
+	}
+	return r, err
+}
+
+func (q *Queries) find(ctx context.Context, org, requestID string) (Request, error) {
+	s, err := q.Usage.Served(ctx, org, requestID)
 	if err == nil {
 		return ofServed(s), nil
 	}
 	if !fault.Is(err, fault.NotFound) {
 		return Request{}, err
 	}
-	l, err := q.Lines.Line(ctx, p.OrgID, requestID)
+	l, err := q.Lines.Line(ctx, org, requestID)
 	if err != nil {
 		return Request{}, err
 	}

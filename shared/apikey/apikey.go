@@ -17,6 +17,7 @@ import (
 	"hash/crc32"
 	"math/big"
 	"strings"
+	"time"
 
 	"github.com/aiaas/aiaas/shared/fault"
 )
@@ -28,6 +29,25 @@ type Environment string
 const (
 	Production  Environment = "production"
 	Development Environment = "development"
+)
+
+// RotateAfter is how long a secret of the environment lives before it is due to be
+// changed.
+func (e Environment) RotateAfter() time.Duration {
+	const day = 24 * time.Hour
+	if e == Development {
+		return 180 * day
+	}
+	return 90 * day
+}
+
+// Kind says who a key acts for.
+type Kind string
+
+// The kinds.
+const (
+	PersonalKey Kind = "personal" // a member
+	ServiceKey  Kind = "service"  // a program: a service account
 )
 
 const (

@@ -23,7 +23,8 @@ type FoundedOrg struct {
 	ProjectID string
 	Project   string
 	OwnerID   string
-	Owner     string // e-mail address
+	Owner     string     // e-mail address
+	Role      authz.Role // of the owner: one of the platform's makes it the platform's own
 	Keys      []FoundedKey
 	Audit     []audit.Record
 }
@@ -48,18 +49,27 @@ const founder = "bootstrap"
 
 // Found prepares a founding.
 func Found(now time.Time) (Founding, Credentials) {
-	platform := newOrg("Platform", "platform@localhost", now)
-	first := newOrg("My organization", "owner@localhost", now)
+	platform := newOrg("Platform", "platform@localhost", authz.SystemAdministrator, now)
+	first := newOrg("My organization", "owner@localhost", authz.Owner, now)
 	c := Credentials{OrganizationID: first.ID, ProjectID: first.ProjectID}
-	c.PlatformKey = platform.addKey("platform administration", now, authz.Platform)
+	c.PlatformKey = platform.addKey("platform administration", now, platformScopes()...)
 	c.APIKey = first.addKey("first API key", now, authz.Inference, authz.ModelsRead, authz.UsageRead)
 	c.AdminKey = first.addKey("administration", now, authz.Scopes()...)
 	return Founding{Organizations: []FoundedOrg{platform, first}}, c
 }
 
-func newOrg(name, owner string, now time.Time) FoundedOrg {
+// platformScopes are those of the first platform key: it administers the platform,
+// and the people and keys of the platform's own organisation.
+func platformScopes() []authz.Scope {
+	return []authz.Scope{
+		authz.Platform, authz.KeysRead, authz.KeysWrite, authz.MembersRead, authz.MembersWrite,
+		authz.ProjectsRead, authz.ProjectsWrite, authz.SettingsRead, authz.SettingsWrite, authz.AuditRead,
+	}
+}
+
+func newOrg(name, owner string, role authz.Role, now time.Time) FoundedOrg {
 	o := FoundedOrg{
-		ID: id.New(id.Organization), Name: name, Plan: tenant.SelfHosted,
+		ID: id.New(id.Organization), Name: name, Plan: tenant.SelfHosted, Role: role,
 		ProjectID: id.New(id.Project), Project: "Default project", OwnerID: id.New(id.User), Owner: owner,
 	}
 	o.Audit = append(o.Audit, audit.Record{
@@ -74,6 +84,7 @@ func (o *FoundedOrg) addKey(name string, now time.Time, scopes ...authz.Scope) S
 	k := Key{
 		ID: id.New(id.Key), OrgID: o.ID, ProjectID: o.ProjectID, Name: name, Environment: Production,
 		Fingerprint: s.Fingerprint(), Scopes: scopes, CreatedBy: founder, CreatedAt: now,
+		Kind: PersonalKey, OwnerID: o.OwnerID, SecretAt: now, RotateBy: now.Add(Production.RotateAfter()),
 	}
 	o.Keys = append(o.Keys, FoundedKey{Key: k, Hash: s.Hash()})
 	o.Audit = append(o.Audit, audit.Record{

@@ -3,6 +3,7 @@ package apikey
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,34 +18,69 @@ import (
 // Record is all that the data plane needs to know of a key, its project and its
 // organisation.
 type Record struct {
-	KeyID     string
-	OrgID     string
-	ProjectID string
-	Scopes    []authz.Scope
-	Models    []string  // nil: every model that the organisation may use
-	ExpiresAt time.Time // zero: never
-	Revoked   bool
-	OrgStatus tenant.Status
-	Currency  string
-	TimeZone  *time.Location
-	PriceBook string
-	Key       tenant.Limits
-	Project   tenant.Limits
-	Org       tenant.Limits
+	KeyID       string
+	OrgID       string
+	ProjectID   string
+	Fingerprint string // of the secret that was shown
+	Scopes      []authz.Scope
+	Models      []string       // nil: every model that the project may use
+	IPs         []netip.Prefix // where it may be used from; none: anywhere
+	ExpiresAt   time.Time      // zero: never
+	SecretUntil time.Time      // when a secret that was replaced ceases to work; zero for the key's own
+	Revoked     bool
+	Suspended   bool
+
+	OwnerID     string // the member or service account that it acts for
+	OwnerActive bool
+	Role        authz.Role
+	Custom      authz.CustomRole
+	Projects    map[string]authz.ProjectRole
+
+	OrgStatus       tenant.Status
+	TrialEnds       time.Time // zero: a trial without end
+	Restrictions    authz.Restrictions
+	AllowedModels   []string // of the organisation; nil: all that are open
+	GrantedModels   []string // restricted ones that the organisation may use
+	ProjectModels   []string // nil: all of the organisation's
+	ProjectArchived bool
+	Currency        string
+	TimeZone        *time.Location
+	PriceBook       string
+	Key             tenant.Limits
+	Project         tenant.Limits
+	Org             tenant.Limits
 }
 
 // Usable reports whether the key may be used at a moment.
 func (r *Record) Usable(now time.Time) bool {
-	return !r.Revoked && r.OrgStatus.Serves() && (r.ExpiresAt.IsZero() || now.Before(r.ExpiresAt))
+	return !r.Revoked && !r.Suspended && r.OwnerActive && !r.ProjectArchived && r.OrgStatus.Serves() &&
+		(r.ExpiresAt.IsZero() || now.Before(r.ExpiresAt)) &&
+		(r.SecretUntil.IsZero() || now.Before(r.SecretUntil)) &&
+		(r.OrgStatus != tenant.Trial || r.TrialEnds.IsZero() || now.Before(r.TrialEnds))
 }
 
-// Principal is the caller that the key stands for.
-func (r *Record) Principal() authz.Principal {
-	return authz.Principal{OrgID: r.OrgID, ProjectID: r.ProjectID, KeyID: r.KeyID, Scopes: r.Scopes, Models: r.Models}
+// Principal is the caller that the key stands for, bound by the key's and its
+// organisation's conditions.
+func (r *Record) Principal(now func() time.Time) authz.Principal {
+	p := authz.Principal{
+		OrgID: r.OrgID, ProjectID: r.ProjectID, KeyID: r.KeyID, OwnerID: r.OwnerID, Role: r.Role, Custom: r.Custom,
+		Scopes: r.Scopes, Projects: r.Projects, Models: r.Models, Method: authz.ByKey,
+	}
+	return p.Within(authz.Bounds{KeyIPs: r.IPs, Restrictions: r.Restrictions, Zone: r.TimeZone, Now: now})
 }
 
-// AllowsModel reports whether the key may use a model.
-func (r *Record) AllowsModel(model string) bool {
+// AllowsModel reports whether the key may use a model: it is open or granted to the
+// organisation, and neither organisation, project nor key leave it out.
+func (r *Record) AllowsModel(model string, restricted bool) bool {
+	granted := slices.Contains(r.GrantedModels, model)
+	switch {
+	case restricted && !granted:
+		return false
+	case r.AllowedModels != nil && !granted && !slices.Contains(r.AllowedModels, model):
+		return false
+	case r.ProjectModels != nil && !slices.Contains(r.ProjectModels, model):
+		return false
+	}
 	return r.Models == nil || slices.Contains(r.Models, model)
 }
 

@@ -2,31 +2,39 @@ package apikey
 
 import (
 	"context"
-	"strings"
+	"net/netip"
 	"time"
-	"unicode"
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
-	"github.com/aiaas/aiaas/shared/id"
 )
 
 // Key is a key as its organisation sees it. The secret is not part of it.
 type Key struct {
-	ID          string
-	OrgID       string
-	ProjectID   string
-	Name        string
-	Environment Environment
-	Fingerprint string
-	Scopes      []authz.Scope
-	Models      []string
-	Limits      OwnLimits
-	ExpiresAt   time.Time // zero: never
-	RevokedAt   time.Time // zero: not revoked
-	CreatedBy   string
-	CreatedAt   time.Time
+	ID            string
+	OrgID         string
+	ProjectID     string
+	Name          string
+	Environment   Environment
+	Fingerprint   string
+	Scopes        []authz.Scope
+	Models        []string // nil: all that its project may use
+	Limits        OwnLimits
+	ExpiresAt     time.Time // zero: never
+	RevokedAt     time.Time // zero: not revoked
+	RevokedReason string
+	Kind          Kind
+	OwnerID       string         // the member or service account that it acts for
+	IPs           []netip.Prefix // where it may be used from; none: anywhere
+	SecretAt      time.Time      // since when its secret is the one it has
+	RotateBy      time.Time      // when its secret is due to be changed
+	Overlap       time.Time      // until when the secret before works too; zero: there is none
+	SuspendedAt   time.Time      // zero: not suspended
+	LastUsedAt    time.Time      // within some minutes; zero: never
+	LastUsedFrom  string         // an address
+	CreatedBy     string
+	CreatedAt     time.Time
 }
 
 // OwnLimits are the limits that a key sets itself; nil takes the plan's default.
@@ -36,16 +44,65 @@ type OwnLimits struct {
 	ConcurrentRequests *int64
 }
 
-// State is "active", "expired" or "revoked" at a moment.
-func (k Key) State(now time.Time) string {
+// State is what a key can be used for at a moment.
+type State string
+
+// The states.
+const (
+	Active    State = "active"
+	Rotating  State = "rotating"  // active, and the secret before works too
+	Suspended State = "suspended" // refused until it is resumed
+	Expired   State = "expired"   // for good
+	Revoked   State = "revoked"   // for good
+)
+
+// States lists all states.
+func States() []State { return []State{Active, Rotating, Suspended, Expired, Revoked} }
+
+// State is the key's state at a moment.
+func (k Key) State(now time.Time) State {
 	switch {
 	case !k.RevokedAt.IsZero():
-		return "revoked"
+		return Revoked
 	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
-		return "expired"
+		return Expired
+	case !k.SuspendedAt.IsZero():
+		return Suspended
+	case now.Before(k.Overlap):
+		return Rotating
 	}
-	return "active"
+	return Active
 }
+
+// Over reports whether the key has ended for good.
+func (k Key) Over(now time.Time) bool {
+	s := k.State(now)
+	return s == Expired || s == Revoked
+}
+
+// RotationOverdue reports whether a key that has not ended has kept its secret for
+// too long.
+func (k Key) RotationOverdue(now time.Time) bool {
+	return !k.RotateBy.IsZero() && !now.Before(k.RotateBy) && !k.Over(now)
+}
+
+// Filter says which keys are listed; what is empty leaves none out.
+type Filter struct {
+	State       State
+	OwnerID     string
+	ProjectID   string
+	Environment Environment
+	RotationDue RotationDue
+}
+
+// RotationDue says whether keys are listed by what is due.
+type RotationDue string
+
+// The choices.
+const (
+	AnyRotation RotationDue = ""
+	OnlyOverdue RotationDue = "overdue"
+)
 
 // Page asks for a part of a list: what follows After, at most Limit.
 type Page struct {
@@ -53,12 +110,75 @@ type Page struct {
 	Limit int
 }
 
+// Listing is what a store is asked to list.
+type Listing struct {
+	Filter
+	Page
+	Reach authz.Reach // what of the organisation the asker may see
+	Now   time.Time
+}
+
+// Owner is the member or service account that a key acts for, as it is now. One
+// that is gone has no role.
+type Owner struct {
+	ID       string
+	Known    bool
+	Active   bool
+	Role     authz.Role
+	Custom   authz.CustomRole
+	Projects map[string]authz.ProjectRole
+}
+
+// Project is what keys need to know of theirs.
+type Project struct {
+	ID       string
+	Known    bool
+	Archived bool
+	Models   []string // nil: all of the organisation's
+}
+
+// Grounds are what a key stands on, read in the transaction that writes it.
+type Grounds struct {
+	Owner      Owner
+	Project    Project
+	OfPlatform bool // the organisation is the platform's own
+	MaxDays    int  // the longest that a key may live; 0: without end
+	MaxKeys    int64
+	Keys       int64 // that have not ended; known where MaxKeys is not 0, for no limit
+}
+
+// Draft is a key to be added.
+type Draft struct {
+	Key    Key
+	Hash   Hash
+	Record audit.Record
+}
+
+// Change is what becomes of a key.
+type Change struct {
+	Key    Key
+	Secret *Replacement  // nil: the key keeps its secret
+	Record *audit.Record // nil: nothing has changed, and nothing is written
+}
+
+// Replacement is a new secret.
+type Replacement struct {
+	Hash Hash
+	// Until is when the secret before ceases to work; zero ends it at once. Those
+	// before that one end in any case.
+	Until time.Time
+}
+
 // Store keeps keys. Every method works within one organisation; what belongs to
 // another is fault.NotFound. Changes and their audit records are one transaction.
 type Store interface {
-	CreateKey(ctx context.Context, k Key, h Hash, rec audit.Record) error // NotFound: no such project
-	ListKeys(ctx context.Context, org string, p Page) ([]Key, error)
-	RevokeKey(ctx context.Context, org, keyID string, at time.Time, rec audit.Record) error // idempotent
+	// AddKey adds the key that draft makes for an owner in a project. Adding to one
+	// organisation happens one after the other, so that what is counted holds.
+	AddKey(ctx context.Context, org, ownerID, projectID string, now time.Time, draft func(Grounds) (Draft, error)) error
+	// ChangeKey makes of a key what change says, while nobody else changes it.
+	ChangeKey(ctx context.Context, org, keyID string, change func(Key, Grounds) (Change, error)) error
+	GetKey(ctx context.Context, org, keyID string) (Key, error)
+	ListKeys(ctx context.Context, org string, l Listing) ([]Key, error) // the oldest first
 }
 
 // Bumper moves an organisation's configuration version on, after a change and
@@ -67,139 +187,39 @@ type Bumper interface {
 	Bump(ctx context.Context, org string) error
 }
 
-// Service creates, lists and revokes keys.
+// Service creates, lists, changes and ends keys.
 type Service struct {
-	Store Store
-	Bump  Bumper
-	Now   func() time.Time
+	Store  Store
+	Finder Finder // of reported keys
+	Bump   Bumper
+	Leaks  *Throttle
+	Now    func() time.Time
 }
 
-// NewKey is what a key is created from.
-type NewKey struct {
-	Name        string
-	ProjectID   string // "" takes the creator's
-	Environment Environment
-	Scopes      []authz.Scope
-	Models      []string
-	Limits      OwnLimits
-	ExpiresAt   time.Time
-}
-
-// Create makes a key that grants no more than its creator has, and returns its
-// secret, which is shown this once.
-func (s *Service) Create(ctx context.Context, p authz.Principal, n NewKey) (Key, Secret, error) {
-	if err := p.Require(authz.KeysWrite); err != nil {
-		return Key{}, Secret{}, err
-	}
-	now := s.Now()
-	if err := n.check(p, now); err != nil {
-		return Key{}, Secret{}, err
-	}
-	secret := NewSecret(n.Environment)
-	k := Key{
-		ID: id.New(id.Key), OrgID: p.OrgID, ProjectID: n.ProjectID, Name: n.Name,
-		Environment: n.Environment, Fingerprint: secret.Fingerprint(), Scopes: n.Scopes, Models: n.Models,
-		Limits: n.Limits, ExpiresAt: n.ExpiresAt, CreatedBy: p.Actor(), CreatedAt: now,
-	}
-	rec := audit.New(ctx, p, now, "key.create", k.ID).With(map[string]any{
-		"name": k.Name, "fingerprint": k.Fingerprint, "scopes": k.Scopes, "project_id": k.ProjectID,
-	})
-	if err := s.Store.CreateKey(ctx, k, secret.Hash(), rec); err != nil {
-		return Key{}, Secret{}, err
-	}
-	return k, secret, nil
-}
-
-func (n *NewKey) check(p authz.Principal, now time.Time) error {
-	if n.ProjectID == "" {
-		n.ProjectID = p.ProjectID
-	}
-	if n.Environment == "" {
-		n.Environment = Production
-	}
-	if n.Models == nil {
-		n.Models = p.Models
-	}
-	switch {
-	case n.Name == "" || len(n.Name) > 200:
-		return fault.New(fault.Unprocessable, "a key needs a name of at most 200 bytes").At("name")
-	case strings.ContainsFunc(n.Name, unicode.IsControl):
-		return fault.New(fault.Unprocessable, "a name has no control characters").At("name")
-	case n.Environment != Production && n.Environment != Development:
-		return fault.New(fault.Unprocessable, "the environment is \"production\" or \"development\"").At("environment")
-	case len(n.Scopes) == 0:
-		return fault.New(fault.Unprocessable, "a key needs at least one scope").At("scopes")
-	case !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now):
-		return fault.New(fault.Unprocessable, "the key would have expired already").At("expires_at")
-	}
-	for _, s := range n.Scopes {
-		if !authz.Known(s) {
-			return fault.New(fault.Unprocessable, "there is no scope %q", clip(string(s))).At("scopes")
-		}
-	}
-	if err := checkModels(n.Models); err != nil {
-		return err
-	}
-	if !p.CoversModels(n.Models) {
-		return fault.New(fault.Forbidden, "a key can't use more models than the key that creates it").At("models")
-	}
-	if !p.Covers(n.Scopes) {
-		return fault.New(fault.Forbidden, "a key can't grant more than the key that creates it").At("scopes")
-	}
-	return n.Limits.check()
-}
-
-const (
-	maxModels  = 200 // that a key can be restricted to
-	maxModelID = 200 // bytes
-)
-
-func checkModels(models []string) error {
-	if len(models) > maxModels {
-		return fault.New(fault.Unprocessable, "a key names at most %d models", maxModels).At("models")
-	}
-	for _, m := range models {
-		if m == "" || len(m) > maxModelID {
-			return fault.New(fault.Unprocessable, "there is no model %q", clip(m)).At("models")
-		}
-	}
-	return nil
-}
-
-func (l OwnLimits) check() error {
-	for _, v := range []*int64{l.RequestsPerMinute, l.TokensPerMinute, l.ConcurrentRequests} {
-		if v != nil && *v < 1 {
-			return fault.New(fault.Unprocessable, "a limit is at least 1; leave it out for the plan's default").At("limits")
-		}
-	}
-	return nil
-}
-
-func clip(s string) string {
-	if len(s) > 60 {
-		return s[:60] + "…"
-	}
-	return s
-}
-
-// List returns a page of the organisation's keys, oldest first.
-func (s *Service) List(ctx context.Context, p authz.Principal, page Page) ([]Key, error) {
-	if err := p.Require(authz.KeysRead); err != nil {
+// List returns a page of the keys within reach, oldest first.
+func (s *Service) List(ctx context.Context, p authz.Principal, f Filter, page Page) ([]Key, error) {
+	reach, err := p.Reach(ctx, authz.DoKeysRead)
+	if err != nil {
 		return nil, err
 	}
-	return s.Store.ListKeys(ctx, p.OrgID, page)
+	return s.Store.ListKeys(ctx, p.OrgID, Listing{Filter: f, Page: page, Reach: reach, Now: s.Now()})
 }
 
-// Revoke ends a key everywhere: in this process before it returns, in every other
-// within a second. Revoking a revoked key is fine.
-func (s *Service) Revoke(ctx context.Context, p authz.Principal, keyID string) error {
-	if err := p.Require(authz.KeysWrite); err != nil {
-		return err
+// Get returns one key.
+func (s *Service) Get(ctx context.Context, p authz.Principal, keyID string) (Key, error) {
+	reach, err := p.Reach(ctx, authz.DoKeysRead)
+	if err != nil {
+		return Key{}, err
 	}
-	now := s.Now()
-	rec := audit.New(ctx, p, now, "key.revoke", keyID)
-	if err := s.Store.RevokeKey(ctx, p.OrgID, keyID, now, rec); err != nil {
-		return err
+	k, err := s.Store.GetKey(ctx, p.OrgID, keyID)
+	if err != nil {
+		return Key{}, err
 	}
-	return s.Bump.Bump(ctx, p.OrgID)
+	if !reach.Covers(k.ProjectID, k.OwnerID) {
+		return Key{}, ErrNoKey()
+	}
+	return k, nil
 }
+
+// ErrNoKey is the one answer to ids of keys that are foreign, out of reach or none.
+func ErrNoKey() error { return fault.New(fault.NotFound, "there is no such API key") }

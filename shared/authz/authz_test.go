@@ -1,56 +1,145 @@
 package authz_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 )
 
-func TestRequire(t *testing.T) {
-	somebody := func(scopes ...authz.Scope) authz.Principal {
-		return authz.Principal{OrgID: "org_1", KeyID: "key_1", Scopes: scopes}
-	}
+// owner is somebody who may do everything in an organisation, as far as the scopes go.
+func owner(scopes ...authz.Scope) authz.Principal {
+	return authz.Principal{OrgID: "org_1", KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Scopes: scopes, Method: authz.ByKey}
+}
+
+func with(p authz.Principal, change func(*authz.Principal)) authz.Principal {
+	change(&p)
+	return p
+}
+
+func TestRequireScope(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		who  authz.Principal
 		asks authz.Scope
 		want fault.Code // "" for granted
 	}{
-		{"the scope itself", somebody(authz.KeysRead), authz.KeysRead, ""},
-		{"one of several", somebody(authz.UsageRead, authz.KeysRead), authz.KeysRead, ""},
-		{"read is not write", somebody(authz.KeysRead), authz.KeysWrite, fault.Forbidden},
-		{"write is not read", somebody(authz.KeysWrite), authz.KeysRead, fault.Forbidden},
-		{"no scopes at all", somebody(), authz.Inference, fault.Forbidden},
-		{"the platform's scope grants no organisation's right", somebody(authz.Platform), authz.KeysRead, fault.Forbidden},
-		{"all of an organisation's rights are not the platform", somebody(authz.Scopes()...), authz.Platform, fault.Forbidden},
-		{"a prefix is not the scope", somebody("keys"), authz.KeysRead, fault.Forbidden},
-		{"there is no wildcard", somebody("*"), authz.KeysRead, fault.Forbidden},
-		{"an empty scope is never granted", somebody(""), "", fault.Forbidden},
+		{"the scope itself", owner(authz.KeysRead), authz.KeysRead, ""},
+		{"one of several", owner(authz.UsageRead, authz.KeysRead), authz.KeysRead, ""},
+		{"read is not write", owner(authz.KeysRead), authz.KeysWrite, fault.Forbidden},
+		{"write is not read", owner(authz.KeysWrite), authz.KeysRead, fault.Forbidden},
+		{"no scopes at all", owner(), authz.Inference, fault.Forbidden},
+		{"the platform's scope grants no organisation's right", owner(authz.Platform), authz.KeysRead, fault.Forbidden},
+		{"the platform's scope on an owner's key is of no use", owner(authz.Platform), authz.Platform, fault.Forbidden},
+		{"all of an organisation's rights are not the platform", owner(authz.Scopes()...), authz.Platform, fault.Forbidden},
+		{"a scope beyond the owner's role is of no use",
+			with(owner(authz.BudgetsWrite), func(p *authz.Principal) { p.Role = authz.Developer }), authz.BudgetsWrite, fault.Forbidden},
+		{"a prefix is not the scope", owner("keys"), authz.KeysRead, fault.Forbidden},
+		{"there is no wildcard", owner("*"), authz.KeysRead, fault.Forbidden},
+		{"an empty scope is never granted", owner(""), "", fault.Forbidden},
+		{"anybody is somebody", owner(), authz.AnyScope, ""},
 		{"nobody", authz.Principal{}, authz.Inference, fault.Unauthenticated},
-		{"scopes without a key", authz.Principal{OrgID: "org_1", Scopes: authz.Scopes()}, authz.Inference, fault.Unauthenticated},
-		{"scopes without an organisation", authz.Principal{KeyID: "key_1", Scopes: authz.Scopes()}, authz.Inference, fault.Unauthenticated},
+		{"nobody is not anybody", authz.Principal{}, authz.AnyScope, fault.Unauthenticated},
+		{"scopes without a key", with(owner(authz.Scopes()...), func(p *authz.Principal) { p.KeyID = "" }), authz.Inference, fault.Unauthenticated},
+		{"scopes without an organisation", with(owner(authz.Scopes()...), func(p *authz.Principal) { p.OrgID = "" }), authz.Inference, fault.Unauthenticated},
+		{"scopes without an owner", with(owner(authz.Scopes()...), func(p *authz.Principal) { p.OwnerID = "" }), authz.Inference, fault.Unauthenticated},
+		{"scopes without a role", with(owner(authz.Scopes()...), func(p *authz.Principal) { p.Role = "" }), authz.Inference, fault.Unauthenticated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := c.who.Require(c.asks)
+			err := c.who.RequireScope(c.asks)
 			if granted := c.want == ""; granted != (err == nil) || granted != c.who.Has(c.asks) {
-				t.Fatalf("Require = %v, Has = %v; want %q", err, c.who.Has(c.asks), c.want)
+				t.Fatalf("RequireScope = %v, Has = %v; want %q", err, c.who.Has(c.asks), c.want)
 			}
 			if err != nil && !fault.Is(err, c.want) {
-				t.Errorf("Require = %v; want the code %s", err, c.want)
+				t.Errorf("RequireScope = %v; want the code %s", err, c.want)
 			}
 		})
 	}
 }
 
-func TestARefusalNamesTheMissingRight(t *testing.T) {
-	who := authz.Principal{OrgID: "org_1", KeyID: "key_1"}
-	f := fault.From(who.Require(authz.BudgetsWrite))
-	if f.Members["scope"] != "budgets:write" {
-		t.Errorf("members are %v; want the scope named", f.Members)
+func TestARefusalNamesTheMissingRightAndWhoHasIt(t *testing.T) {
+	developer := with(owner(authz.Scopes()...), func(p *authz.Principal) { p.Role = authz.Developer })
+	for _, c := range []struct {
+		name string
+		err  error
+		want map[string]any
+	}{
+		{"the key lacks the scope", owner().Require(t.Context(), authz.DoBudgetsWrite), map[string]any{
+			"permission": "budgets.write", "reason": "scope", "scope": "budgets:write", "granted_by": []string{"admin", "owner", "system_administrator"},
+		}},
+		{"the role lacks the right", developer.Require(t.Context(), authz.DoInvoicesIssue), map[string]any{
+			"permission": "invoices.issue", "reason": "role", "granted_by": []string{"finance", "owner"},
+		}},
+		{"the role has it for less", developer.Require(t.Context(), authz.DoUsageRead), map[string]any{
+			"permission": "usage.read", "reason": "role", "granted_by": []string{"admin", "analyst", "finance", "owner", "system_administrator"},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := fault.From(c.err)
+			if f.Code != fault.Forbidden {
+				t.Fatalf("%v; want Forbidden", c.err)
+			}
+			if d := cmp.Diff(c.want, f.Members); d != "" {
+				t.Errorf("members (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestWhatIsOutOfReachIsNotThere(t *testing.T) {
+	developer := with(owner(authz.Scopes()...), func(p *authz.Principal) { p.Role = authz.Developer })
+	if err := developer.RequireOn(t.Context(), authz.DoKeysRevoke, authz.Resource{OwnerID: "user_2"}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("another's key: %v; want NotFound", err)
+	}
+	if err := developer.RequireOn(t.Context(), authz.DoKeysRevoke, authz.Resource{OwnerID: "user_1"}); err != nil {
+		t.Errorf("one's own key: %v", err)
+	}
+	admin := with(owner(authz.Scopes()...), func(p *authz.Principal) { p.Role = authz.Admin })
+	if err := admin.RequireOn(t.Context(), authz.DoMembersWrite, authz.Resource{OwnerID: "user_2", Role: authz.Owner}); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("a superior: %v; want Forbidden", err)
+	}
+}
+
+// silent is a policy that can't be asked.
+type silent struct{}
+
+func (silent) Decide(context.Context, authz.Query) (authz.Decision, error) {
+	return authz.Decision{Allow: true, Reason: authz.ReasonAllowed, Reach: authz.Reach{All: true}}, errors.New("broken")
+}
+
+func TestAPolicyThatCantBeAskedDenies(t *testing.T) {
+	p := owner(authz.Scopes()...).Under(silent{})
+	if err := p.Require(t.Context(), authz.DoKeysRead); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("Require: %v", err)
+	}
+	if reach, err := p.Reach(t.Context(), authz.DoKeysRead); err == nil || reach.All {
+		t.Errorf("Reach: %v, %v", reach, err)
+	}
+	if err := p.RequireOn(t.Context(), authz.DoKeysRead, authz.Resource{}); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("RequireOn: %v", err)
+	}
+}
+
+func TestHoursAreThoseOfTheOrganisation(t *testing.T) {
+	berlin := time.FixedZone("CEST", 2*60*60)
+	at := time.Date(2026, 10, 5, 6, 30, 0, 0, time.UTC) // Monday, half past eight in Berlin
+	b := authz.Bounds{
+		Zone: berlin, Now: func() time.Time { return at },
+		Restrictions: authz.Restrictions{Hours: authz.Hours{Days: []int{1}, From: 8 * 60, To: 9 * 60}},
+	}
+	if err := owner(authz.Scopes()...).Within(b).Require(t.Context(), authz.DoKeysRead); err != nil {
+		t.Errorf("within the hours: %v", err)
+	}
+	b.Zone = nil
+	if err := owner(authz.Scopes()...).Within(b).Require(t.Context(), authz.DoKeysRead); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("in UTC it is half past six: %v", err)
 	}
 }
 
@@ -76,17 +165,24 @@ func TestNobodyHandsOutMoreThanTheyHave(t *testing.T) {
 	all := append(authz.Scopes(), authz.Platform)
 	some := rapid.SliceOfDistinct(rapid.SampledFrom(all), rapid.ID)
 	rapid.Check(t, func(t *rapid.T) {
-		who := authz.Principal{OrgID: "org_1", KeyID: "key_1", Scopes: some.Draw(t, "has")}
+		who := owner(some.Draw(t, "has")...)
+		who.Role = rapid.SampledFrom(append(authz.OrganizationRoles(), authz.PlatformRoles()...)).Draw(t, "role")
 		want := some.Draw(t, "wants")
-		missing := slices.ContainsFunc(want, func(s authz.Scope) bool { return !slices.Contains(who.Scopes, s) })
+		useful := authz.Effective(who.Subject())
+		for _, s := range useful {
+			if !slices.Contains(who.Scopes, s) {
+				t.Fatalf("%v makes %q effective", who.Scopes, s)
+			}
+		}
+		missing := slices.ContainsFunc(want, func(s authz.Scope) bool { return !slices.Contains(useful, s) })
 		if got := who.Covers(want); got == missing {
-			t.Fatalf("%v covers %v: %v", who.Scopes, want, got)
+			t.Fatalf("%v covers %v: %v", useful, want, got)
 		}
 	})
 }
 
 func TestAnActorIsTheKey(t *testing.T) {
-	if got := (authz.Principal{OrgID: "org_1", KeyID: "key_1"}).Actor(); got != "key_1" {
+	if got := owner().Actor(); got != "key_1" {
 		t.Errorf("Actor = %q", got)
 	}
 }

@@ -105,7 +105,7 @@ type NewBudget struct {
 
 // Create adds a budget. It binds every request admitted after Create returns.
 func (s *Service) Create(ctx context.Context, p authz.Principal, n NewBudget) (State, error) {
-	if err := p.Require(authz.BudgetsWrite); err != nil {
+	if err := p.Require(ctx, authz.DoBudgetsWrite); err != nil {
 		return State{}, err
 	}
 	currency, zone, err := s.Orgs.OrgZone(ctx, p.OrgID)
@@ -171,7 +171,7 @@ func (c Patch) apply(b Budget) (Budget, error) {
 // Change changes a budget. It binds every request admitted after Change returns:
 // a raised limit leaves room at once, a cut one only stops admissions.
 func (s *Service) Change(ctx context.Context, p authz.Principal, budgetID string, c Patch) (State, error) {
-	if err := p.Require(authz.BudgetsWrite); err != nil {
+	if err := p.Require(ctx, authz.DoBudgetsWrite); err != nil {
 		return State{}, err
 	}
 	at := s.Now()
@@ -215,7 +215,7 @@ func (s *Service) tell(ctx context.Context, at time.Time, done Changed) error {
 // Delete takes a budget out of force: no request admitted after Delete returns is
 // bound by it. What it counted is kept.
 func (s *Service) Delete(ctx context.Context, p authz.Principal, budgetID string) error {
-	if err := p.Require(authz.BudgetsWrite); err != nil {
+	if err := p.Require(ctx, authz.DoBudgetsWrite); err != nil {
 		return err
 	}
 	rec := audit.New(ctx, p, s.Now(), "budget.delete", budgetID)
@@ -227,7 +227,7 @@ func (s *Service) Delete(ctx context.Context, p authz.Principal, budgetID string
 
 // Get returns one budget with its current window.
 func (s *Service) Get(ctx context.Context, p authz.Principal, budgetID string) (State, error) {
-	if err := p.Require(authz.BudgetsRead); err != nil {
+	if err := p.Require(ctx, authz.DoBudgetsRead); err != nil {
 		return State{}, err
 	}
 	st, err := s.Store.GetBudget(ctx, p.OrgID, budgetID, s.Now())
@@ -240,7 +240,7 @@ func (s *Service) Get(ctx context.Context, p authz.Principal, budgetID string) (
 
 // Alerts returns a page of the thresholds that a budget has reached.
 func (s *Service) Alerts(ctx context.Context, p authz.Principal, budgetID, after string, limit int) ([]Alert, error) {
-	if err := p.Require(authz.BudgetsRead); err != nil {
+	if err := p.Require(ctx, authz.DoBudgetsRead); err != nil {
 		return nil, err
 	}
 	return s.Store.ListAlerts(ctx, p.OrgID, budgetID, after, limit)
@@ -256,7 +256,7 @@ func (s *Service) hold(st *State) {
 
 // List returns a page of the organisation's budgets with their current windows.
 func (s *Service) List(ctx context.Context, p authz.Principal, after string, limit int) ([]State, error) {
-	if err := p.Require(authz.BudgetsRead); err != nil {
+	if err := p.Require(ctx, authz.DoBudgetsRead); err != nil {
 		return nil, err
 	}
 	states, err := s.Store.ListBudgets(ctx, p.OrgID, s.Now(), after, limit)

@@ -27,6 +27,8 @@ type Env struct {
 	// Background says that work may go on after the answer that announced it. It is
 	// false where a host may freeze the process between two calls.
 	Background bool
+	// Say tells a line to the person who started the process; nil where there is none.
+	Say func(line string)
 	// Fatal is called when the process must not go on (another process has taken
 	// over its database). The host drains and exits; it may be called repeatedly.
 	Fatal func(err error)

@@ -12,18 +12,23 @@ import (
 
 // The prefixes.
 const (
-	Organization = "org"
-	Project      = "proj"
-	User         = "user"
-	Key          = "key"
-	Budget       = "bud"
-	BudgetAlert  = "balert"
-	Backend      = "be"
-	Price        = "price"
-	Request      = "req" // also the usage event of the request
-	Audit        = "aud"
-	Ledger       = "led"
-	Invoice      = "inv"
+	Organization   = "org"
+	Project        = "proj"
+	User           = "user"
+	ServiceAccount = "sa"
+	Key            = "key"
+	Budget         = "bud"
+	BudgetAlert    = "balert"
+	Backend        = "be"
+	Price          = "price"
+	Request        = "req" // also the usage event of the request
+	Audit          = "aud"
+	Ledger         = "led"
+	Invoice        = "inv"
+	Event          = "evt"
+	Webhook        = "wh"
+	Delivery       = "dlv" // of an event to a webhook
+	Attempt        = "att" // at a delivery
 )
 
 // New returns a fresh id with the given prefix.

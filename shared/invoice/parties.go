@@ -20,7 +20,7 @@ const (
 
 // Profile is what the caller's organisation wants on its invoices.
 func (s *Service) Profile(ctx context.Context, p authz.Principal) (Profile, error) {
-	if err := p.Require(authz.BillingRead); err != nil {
+	if err := p.Require(ctx, authz.DoBillingRead); err != nil {
 		return Profile{}, err
 	}
 	return s.Store.Profile(ctx, p.OrgID)
@@ -28,7 +28,7 @@ func (s *Service) Profile(ctx context.Context, p authz.Principal) (Profile, erro
 
 // SetProfile sets what stands on invoices that are issued from now on.
 func (s *Service) SetProfile(ctx context.Context, p authz.Principal, next Profile) (Profile, error) {
-	if err := p.Require(authz.BillingWrite); err != nil {
+	if err := p.Require(ctx, authz.DoBillingWrite); err != nil {
 		return Profile{}, err
 	}
 	if err := next.check(); err != nil {
@@ -49,7 +49,7 @@ func (s *Service) SetProfile(ctx context.Context, p authz.Principal, next Profil
 
 // Seller is who issues invoices.
 func (s *Service) Seller(ctx context.Context, p authz.Principal, sellerID string) (Seller, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoSellersRead); err != nil {
 		return Seller{}, err
 	}
 	return s.Store.Seller(ctx, sellerID)
@@ -58,7 +58,7 @@ func (s *Service) Seller(ctx context.Context, p authz.Principal, sellerID string
 // SetSeller sets who issues invoices from now on. Numbers go on in their order under
 // a new prefix.
 func (s *Service) SetSeller(ctx context.Context, p authz.Principal, next Seller) (Seller, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoSellersWrite); err != nil {
 		return Seller{}, err
 	}
 	if strings.TrimSpace(next.Name) == "" {

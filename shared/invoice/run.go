@@ -79,8 +79,8 @@ type run struct {
 func (s *Service) Issue(ctx context.Context, p authz.Principal, m Month) (Run, error) {
 	org, zone, now := "", time.UTC, s.Now()
 	latest := MonthAt(now.Add(farthestEast), time.UTC)
-	if !p.Has(authz.Platform) {
-		if err := p.Require(authz.BillingWrite); err != nil {
+	if p.Require(ctx, authz.DoInvoicesRun) != nil {
+		if err := p.Require(ctx, authz.DoInvoicesIssue); err != nil {
 			return Run{}, err
 		}
 		o, err := s.Orgs.Organization(ctx, p.OrgID)
@@ -129,7 +129,7 @@ const farthestEast = 14 * time.Hour
 func (s *Service) IssueDue(ctx context.Context, actor string) (Counts, error) {
 	r := &run{
 		Service: s, month: MonthAt(s.Now().Add(farthestEast), time.UTC).Previous(),
-		actor: authz.Principal{KeyID: actor}, settle: Settle,
+		actor: authz.Internal("", actor), settle: Settle,
 	}
 	failed, err := r.all(ctx, "")
 	return r.counts, errors.Join(err, failed)

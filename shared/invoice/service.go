@@ -11,7 +11,7 @@ import (
 
 // List returns a page of the organisation's invoices, the oldest first.
 func (s *Service) List(ctx context.Context, p authz.Principal, f Filter, after string, most int) ([]Invoice, error) {
-	if err := p.Require(authz.BillingRead); err != nil {
+	if err := p.Require(ctx, authz.DoInvoicesRead); err != nil {
 		return nil, err
 	}
 	return s.Store.List(ctx, p.OrgID, f, after, most)
@@ -19,7 +19,7 @@ func (s *Service) List(ctx context.Context, p authz.Principal, f Filter, after s
 
 // Get returns an invoice with its lines.
 func (s *Service) Get(ctx context.Context, p authz.Principal, invoiceID string) (Invoice, error) {
-	if err := p.Require(authz.BillingRead); err != nil {
+	if err := p.Require(ctx, authz.DoInvoicesRead); err != nil {
 		return Invoice{}, err
 	}
 	return s.Store.Get(ctx, p.OrgID, invoiceID)
@@ -28,7 +28,7 @@ func (s *Service) Get(ctx context.Context, p authz.Principal, invoiceID string) 
 // Preview is what the running month comes to so far, in the organisation's
 // currency where it has used several.
 func (s *Service) Preview(ctx context.Context, p authz.Principal) (Invoice, error) {
-	if err := p.Require(authz.BillingRead); err != nil {
+	if err := p.Require(ctx, authz.DoInvoicesRead); err != nil {
 		return Invoice{}, err
 	}
 	org, err := s.Orgs.Organization(ctx, p.OrgID)

@@ -278,7 +278,7 @@ func TestAJobRunsThoughItsRecordFails(t *testing.T) {
 }
 
 func principal() authz.Principal {
-	return authz.Principal{OrgID: "org_1", KeyID: "key_1", Scopes: []authz.Scope{authz.Platform}}
+	return authz.Internal("org_1", "key_1", authz.Platform)
 }
 
 func (f *fixture) start(ctx context.Context, jobID string) (job.Run, error) {

@@ -23,7 +23,7 @@ type Service struct {
 
 // Jobs lists the jobs of this process, and those that others have run, by id.
 func (s *Service) Jobs(ctx context.Context, p authz.Principal) ([]State, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoJobsRead); err != nil {
 		return nil, err
 	}
 	states, err := s.History.States(ctx)
@@ -66,7 +66,7 @@ func (s *Service) Runs(ctx context.Context, p authz.Principal, jobID, before str
 
 // Run is one run.
 func (s *Service) Run(ctx context.Context, p authz.Principal, runID string) (Run, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoJobsRead); err != nil {
 		return Run{}, err
 	}
 	return s.History.Run(ctx, runID)
@@ -75,7 +75,7 @@ func (s *Service) Run(ctx context.Context, p authz.Principal, runID string) (Run
 // Start starts a job by hand; see [Runner.Start]. Conflict also where the job is
 // known, but runs in other processes.
 func (s *Service) Start(ctx context.Context, p authz.Principal, jobID string, t Trigger) (Run, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoJobsRun); err != nil {
 		return Run{}, err
 	}
 	if t != API && t != Command {

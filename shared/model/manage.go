@@ -49,7 +49,7 @@ type BackendChange struct {
 
 // Models lists the catalogue.
 func (s *Service) Models(ctx context.Context, p authz.Principal, after string, limit int) ([]*Model, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueRead); err != nil {
 		return nil, err
 	}
 	return s.Store.ReadModels(ctx, Query{After: after, Limit: limit})
@@ -57,7 +57,7 @@ func (s *Service) Models(ctx context.Context, p authz.Principal, after string, l
 
 // Model returns one model of the catalogue.
 func (s *Service) Model(ctx context.Context, p authz.Principal, id string) (*Model, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueRead); err != nil {
 		return nil, err
 	}
 	found, err := s.Store.ReadModels(ctx, Query{ID: id, Limit: 1})
@@ -73,7 +73,7 @@ func (s *Service) Model(ctx context.Context, p authz.Principal, id string) (*Mod
 // UpdateModel changes a model. A disabled one is to callers as if it did not
 // exist, everywhere within a second; requests that run go on.
 func (s *Service) UpdateModel(ctx context.Context, p authz.Principal, id string, c Change) (*Model, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueWrite); err != nil {
 		return nil, err
 	}
 	if c.Disabled == nil {
@@ -92,7 +92,7 @@ func (s *Service) UpdateModel(ctx context.Context, p authz.Principal, id string,
 // UpdateBackend changes a backend. A disabled one is sent no further request from
 // a second later on; those that run there go on.
 func (s *Service) UpdateBackend(ctx context.Context, p authz.Principal, id string, c BackendChange) (Backend, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueWrite); err != nil {
 		return Backend{}, err
 	}
 	changes := map[string]any{}
@@ -128,7 +128,7 @@ func checkWeight(w int) error {
 
 // PriceBooks lists the price books.
 func (s *Service) PriceBooks(ctx context.Context, p authz.Principal) ([]PriceBook, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueRead); err != nil {
 		return nil, err
 	}
 	return s.Store.ReadPriceBooks(ctx)

@@ -30,6 +30,7 @@ type Model struct {
 	MaxOutputTokens int64 // the output bound where a client sets none
 	CreatedAt       time.Time
 	DisabledAt      time.Time // zero: it can be called
+	Restricted      bool      // only for organisations that it is granted to
 	Backends        []Backend
 	Prices          map[string][]pricing.Price // by price book
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
+	"github.com/aiaas/aiaas/shared/egress"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/money"
@@ -50,6 +51,7 @@ type Service struct {
 	Sealer Sealer
 	Bump   Bumper
 	Now    func() time.Time
+	Places egress.Rules // where backends may be
 }
 
 const (
@@ -66,7 +68,7 @@ type NewModel struct {
 
 // CreateModel adds a model. It can be called once it has a backend and a price.
 func (s *Service) CreateModel(ctx context.Context, p authz.Principal, n NewModel) (Model, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueWrite); err != nil {
 		return Model{}, err
 	}
 	if n.MaxOutputTokens == 0 {
@@ -105,11 +107,14 @@ type NewBackend struct {
 
 // AddBackend adds a place where a model runs.
 func (s *Service) AddBackend(ctx context.Context, p authz.Principal, n NewBackend) (Backend, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueWrite); err != nil {
 		return Backend{}, err
 	}
 	host, err := n.check()
 	if err != nil {
+		return Backend{}, err
+	}
+	if err := s.reachable(n.BaseURL); err != nil {
 		return Backend{}, err
 	}
 	cred, err := s.credential(n, host)
@@ -126,6 +131,19 @@ func (s *Service) AddBackend(ctx context.Context, p authz.Principal, n NewBacken
 		return Backend{}, err
 	}
 	return b, s.Bump.Bump(ctx, PlatformScope)
+}
+
+// reachable refuses an address at once that would be refused whenever it is dialled.
+// Names are not resolved: they may lead elsewhere by then.
+func (s *Service) reachable(baseURL string) error {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return fmt.Errorf("read base_url: %w", err) // check has read it
+	}
+	if err := s.Places.CheckHost(u.Hostname()); err != nil {
+		return fault.New(fault.Unprocessable, "base_url: %v. Networks in which backends may be are listed in AIAAS_BACKEND_NETWORKS.", err).At("base_url")
+	}
+	return nil
 }
 
 func (s *Service) credential(n NewBackend, host string) (Credential, error) {
@@ -210,7 +228,7 @@ type NewPrice struct {
 // PublishPrice adds a version of a model's price. It never changes the price of a
 // past moment that had one: such a version counts from now.
 func (s *Service) PublishPrice(ctx context.Context, p authz.Principal, n NewPrice) (pricing.Price, error) {
-	if err := p.Require(authz.Platform); err != nil {
+	if err := p.Require(ctx, authz.DoCatalogueWrite); err != nil {
 		return pricing.Price{}, err
 	}
 	price, err := n.parse(s.Now())

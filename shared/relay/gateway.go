@@ -177,7 +177,7 @@ func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request, seen *
 		return err
 	}
 	seen.Key = c.key.Record
-	if err := prepare(c, q); err != nil {
+	if err := g.prepare(ctx, c, q); err != nil {
 		g.LimitHeaders(ctx, w.Header(), c.key)
 		return err
 	}
@@ -207,8 +207,8 @@ func (g *Gateway) Chat(w http.ResponseWriter, r *http.Request, q Request, seen *
 }
 
 // prepare judges what can be judged of a request by itself.
-func prepare(c *call, q Request) (err error) {
-	if err := c.key.Principal().Require(authz.Inference); err != nil {
+func (g *Gateway) prepare(ctx context.Context, c *call, q Request) (err error) {
+	if err := g.mayCall(ctx, c); err != nil {
 		return err
 	}
 	body, err := q.Body()
@@ -222,6 +222,14 @@ func prepare(c *call, q Request) (err error) {
 	return nil
 }
 
+// mayCall asks whether the key's owner may call models for its project, from where
+// the request comes. No policy engine stands in this path: the grants that were
+// computed from the policy decide.
+func (g *Gateway) mayCall(ctx context.Context, c *call) error {
+	p := c.key.Principal(g.Now).From(c.from.Address)
+	return p.RequireOn(ctx, authz.DoInference, authz.Resource{ProjectID: c.key.ProjectID, OwnerID: c.key.OwnerID})
+}
+
 // resolve finds the model and its price. A model that is unknown and one that the
 // key may not use get one answer.
 func (g *Gateway) resolve(ctx context.Context, c *call) error {
@@ -230,7 +238,7 @@ func (g *Gateway) resolve(ctx context.Context, c *call) error {
 		return err
 	}
 	m, ok := snapshot.Get(c.chat.Model)
-	if !ok || !c.key.AllowsModel(m.ID) {
+	if !ok || !c.key.AllowsModel(m.ID, m.Restricted) {
 		return ErrNoModel(c.chat.Model)
 	}
 	c.model = m
@@ -278,6 +286,12 @@ func (g *Gateway) admit(ctx context.Context, c *call, key string) (admission.Ver
 			return admission.Verdict{}, err // c.key stays: it says whose request this was
 		}
 		c.key = again
+		if err := g.mayCall(ctx, c); err != nil {
+			return admission.Verdict{}, err
+		}
+		if !c.key.AllowsModel(c.model.ID, c.model.Restricted) {
+			return admission.Verdict{}, ErrNoModel(c.chat.Model)
+		}
 	}
 	return admission.Verdict{}, fault.New(fault.Unavailable, "the organisation's configuration is changing").After(time.Second)
 }

@@ -25,6 +25,9 @@ func (c *call) refuse(err error) *problem {
 	if f.Status() >= http.StatusInternalServerError {
 		c.cause = err
 	}
+	if f.Code == fault.Forbidden || f.Code == fault.Unauthenticated {
+		c.denied = f
+	}
 	if _, told := f.Members["errors"]; f.Param != "" && !told {
 		f = f.With("errors", []MemberError{{Member: clip(f.Param), Message: f.Detail}})
 	}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -22,18 +23,12 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
 )
-
-// Authenticator tells whose key a text is: [apikey.Resolver].
-type Authenticator interface {
-	Resolve(ctx context.Context, text string) (apikey.Resolved, error)
-}
 
 // API is the HTTP side of one function.
 type API struct {
@@ -112,6 +107,58 @@ func (a *API) HandleHTTP(operationID, mediaType string, h http.Handler, notes ..
 	a.annotate(r, notes)
 }
 
+// Streamed is an answer that is written while it is made. Once it has begun an error
+// can only break it off, and does.
+type Streamed func(ctx context.Context, w io.Writer) error
+
+// HandleStream binds a route whose answer is as long as it is: op checks the request,
+// and what it returns writes the answer, which may take as long as the client goes
+// on reading.
+func HandleStream[I any](a *API, operationID, mediaType string, op func(context.Context, authz.Principal, *I) (Streamed, error), notes ...Note) {
+	r := a.bind(operationID)
+	checkInput(a.spec.Name+"."+operationID, reflect.TypeFor[I]())
+	o := operation(r)
+	o.Responses[status(r)] = &huma.Response{
+		Description: http.StatusText(r.SuccessStatus()),
+		Content:     map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}
+	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
+		c := callOf(ctx)
+		write, err := op(ctx, c.principal, in)
+		if err != nil {
+			return nil, c.refuse(err)
+		}
+		return &huma.StreamResponse{Body: func(hc huma.Context) { c.stream(hc, mediaType, write) }}, nil
+	})
+	a.annotate(r, notes)
+}
+
+// stream writes an answer. One that breaks off must not look whole.
+func (c *call) stream(hc huma.Context, mediaType string, write Streamed) {
+	hc.SetHeader("Content-Type", mediaType)
+	r, w := humago.Unwrap(hc)
+	err := write(hc.Context(), patient{w})
+	if err == nil {
+		return
+	}
+	refused := c.refuse(err).fault
+	if out, ok := w.(*writer); ok && !out.wrote {
+		w.Header().Del("Content-Disposition")
+		fault.Write(w, r, c.id, refused, false)
+		return
+	}
+	c.broken = true
+}
+
+// patient gives each write its own time.
+type patient struct{ w http.ResponseWriter }
+
+func (p patient) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	_ = http.NewResponseController(p.w).SetWriteDeadline(time.Now().Add(answerTimeout)) //nolint:forbidigo // a socket's deadline is wall time
+	return n, err                                                                       //nolint:wrapcheck // of the writer it stands for
+}
+
 func (a *API) bind(operationID string) function.Route {
 	r, ok := a.routes[operationID]
 	if !ok || a.bound[operationID] {
@@ -177,7 +224,9 @@ type call struct {
 	id        string
 	path      string
 	principal authz.Principal
-	cause     error // what a 5xx answer hides
+	cause     error        // what a 5xx answer hides
+	denied    *fault.Error // why the caller was not believed, or not allowed
+	broken    bool         // its answer has begun and can't be completed
 }
 
 type callKey struct{}
@@ -201,10 +250,15 @@ func (a *API) serve(route function.Route, h http.HandlerFunc) http.Handler {
 		r = r.WithContext(context.WithValue(audit.WithRequestID(r.Context(), c.id), callKey{}, c))
 		if err := a.admit(route, w, r, c); err != nil {
 			a.fail(out, r, c, err)
+			a.witness(route, r, c)
 			return
 		}
 		h(out, r)
 		a.report(r, c)
+		a.witness(route, r, c)
+		if c.broken {
+			panic(http.ErrAbortHandler)
+		}
 	})
 }
 
@@ -212,16 +266,11 @@ func (a *API) serve(route function.Route, h http.HandlerFunc) http.Handler {
 // in this order, so that nobody unknown makes us work.
 func (a *API) admit(route function.Route, w http.ResponseWriter, r *http.Request, c *call) error {
 	if route.Scope != "" {
-		text, err := apikey.FromRequest(r)
-		if err != nil {
+		var err error
+		if c.principal, err = a.auth.Authenticate(r); err != nil {
 			return err
 		}
-		res, err := a.auth.Resolve(r.Context(), text)
-		if err != nil {
-			return err
-		}
-		c.principal = res.Principal()
-		if err := c.principal.Require(authz.Scope(route.Scope)); err != nil && !c.principal.Has(authz.Scope(route.OrScope)) {
+		if err := c.principal.RequireScope(authz.Scope(route.Scope)); err != nil && !c.principal.Has(authz.Scope(route.OrScope)) {
 			return err
 		}
 	}
@@ -234,6 +283,24 @@ func (a *API) admit(route function.Route, w http.ResponseWriter, r *http.Request
 func (a *API) fail(w http.ResponseWriter, r *http.Request, c *call, err error) {
 	fault.Write(w, r, c.id, c.refuse(err).fault, false)
 	a.report(r, c)
+}
+
+// witness tells of a refusal that is about who called.
+func (a *API) witness(route function.Route, r *http.Request, c *call) {
+	w, ok := a.auth.(Witness)
+	if !ok || c.denied == nil {
+		return
+	}
+	d := audit.Denial{Action: audit.ActionDeny, Code: string(c.denied.Code), Target: route.OperationID, RequestID: c.id}
+	if c.denied.Code == fault.Unauthenticated {
+		d.Action = audit.ActionAuthFail
+	}
+	for _, right := range []string{"scope", "permission"} { // the latter says more
+		if text, ok := c.denied.Members[right].(string); ok {
+			d.Code = text
+		}
+	}
+	w.Refused(r, c.principal, d)
 }
 
 // report tells the operator what an answer did not tell the caller.
@@ -273,6 +340,9 @@ type writer struct {
 	http.ResponseWriter
 	wrote bool
 }
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *writer) WriteHeader(s int) {
 	w.begin()

@@ -19,6 +19,7 @@ import (
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/origin"
 	"github.com/aiaas/aiaas/shared/rest"
 )
 
@@ -37,7 +38,12 @@ func (a authenticator) Resolve(_ context.Context, text string) (apikey.Resolved,
 	if text != "good" {
 		return apikey.Resolved{}, apikey.ErrUnauthenticated()
 	}
-	return apikey.Resolved{Record: &apikey.Record{OrgID: "org_1", KeyID: "key_1", Scopes: a.scopes}}, nil
+	return apikey.Resolved{Record: &apikey.Record{OrgID: "org_1", KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Scopes: a.scopes}}, nil
+}
+
+// Authenticate implements rest.Authenticator.
+func (a authenticator) Authenticate(r *http.Request) (authz.Principal, error) {
+	return (&rest.Authentication{Keys: a, Origins: &origin.Finder{}, Now: time.Now}).Authenticate(r)
 }
 
 type thing struct {
@@ -223,7 +229,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestAHandlerThatAsksWithoutAnAPIGetsNobody(t *testing.T) {
 	api := rest.New(spec(), authenticator{}, slog.New(slog.DiscardHandler))
 	rest.Handle(api, "public", func(_ context.Context, p authz.Principal, _ *struct{}) (*thingOutput, error) {
-		return &thingOutput{}, p.Require(authz.KeysRead)
+		return &thingOutput{}, p.Require(t.Context(), authz.DoKeysRead)
 	})
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "/public", http.NoBody)

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/aiaas/aiaas/shared/authz"
@@ -49,6 +50,41 @@ type Query struct {
 	Bucket  Bucket
 	GroupBy []Dimension
 	Zone    *time.Location
+	Within  *Within // nil: all of the organisation's
+}
+
+// Within is a part of an organisation's usage: that of some projects and some keys.
+type Within struct {
+	Projects []string
+	Keys     []string
+}
+
+// Covers reports whether usage of a project by a key is in it.
+func (w *Within) Covers(project, key string) bool {
+	return w == nil || slices.Contains(w.Projects, project) || slices.Contains(w.Keys, key)
+}
+
+// Keys lists the keys that act for a member or a service account, revoked ones too.
+type Keys interface {
+	KeysOf(ctx context.Context, org, ownerID string) ([]string, error)
+}
+
+// Reached is the part of an organisation's usage that a caller may see; nil is all
+// of it.
+func Reached(ctx context.Context, k Keys, org string, r authz.Reach) (*Within, error) {
+	if r.All {
+		return nil, nil //nolint:nilnil // that is: no bounds
+	}
+	w := &Within{Projects: r.Projects, Keys: []string{}}
+	if r.OwnerID == "" {
+		return w, nil
+	}
+	keys, err := k.KeysOf(ctx, org, r.OwnerID)
+	if err != nil {
+		return nil, err
+	}
+	w.Keys = keys
+	return w, nil
 }
 
 // Sums are what was used, and its exact cost.
@@ -99,13 +135,18 @@ type Currencies interface {
 type Queries struct {
 	Reader     Reader
 	Currencies Currencies
+	Keys       Keys
 	Now        func() time.Time
 }
 
-// Usage reports the usage of the caller's organisation. A zero Start is the first
+// Usage reports the usage of the caller's organisation, as far as it may see it. A zero Start is the first
 // of the running month, a zero End is now.
 func (s *Queries) Usage(ctx context.Context, p authz.Principal, q Query) (Report, error) {
-	if err := p.Require(authz.UsageRead); err != nil {
+	reach, err := p.Reach(ctx, authz.DoUsageRead)
+	if err != nil {
+		return Report{}, err
+	}
+	if q.Within, err = Reached(ctx, s.Keys, p.OrgID, reach); err != nil {
 		return Report{}, err
 	}
 	now := s.Now()

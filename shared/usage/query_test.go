@@ -40,7 +40,7 @@ func at(s string) time.Time {
 func ask(t *testing.T, b *books, q usage.Query) (usage.Report, error) {
 	t.Helper()
 	s := usage.Queries{Reader: b, Currencies: b, Now: func() time.Time { return at("2026-10-12T09:30:15Z") }}
-	return s.Usage(t.Context(), authz.Principal{OrgID: "org_1", KeyID: "key_1", Scopes: []authz.Scope{authz.UsageRead}}, q)
+	return s.Usage(t.Context(), authz.Principal{OrgID: "org_1", KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Method: authz.ByKey, Scopes: []authz.Scope{authz.UsageRead}}, q)
 }
 
 func TestUsageNeedsItsScope(t *testing.T) {
@@ -52,7 +52,7 @@ func TestUsageNeedsItsScope(t *testing.T) {
 	}{
 		"nobody":        {authz.Principal{}, fault.Unauthenticated},
 		"nobody's key":  {authz.Principal{KeyID: "key_1", Scopes: []authz.Scope{authz.UsageRead}}, fault.Unauthenticated},
-		"another scope": {authz.Principal{OrgID: "org_1", KeyID: "key_1", Scopes: []authz.Scope{authz.AnalyticsRead}}, fault.Forbidden},
+		"another scope": {authz.Principal{OrgID: "org_1", KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Method: authz.ByKey, Scopes: []authz.Scope{authz.AnalyticsRead}}, fault.Forbidden},
 	} {
 		if _, err := s.Usage(t.Context(), c.p, usage.Query{}); !fault.Is(err, c.code) || b.org != "" {
 			t.Errorf("%s: %v, read of %q; want %s and no read", name, err, b.org, c.code)

@@ -172,19 +172,11 @@ func (p *platform) org(name string) org {
 // key makes a key; change is more of its UPDATE.
 func (p *platform) key(o org, change string, scopes ...authz.Scope) (keyID, secret string) {
 	p.t.Helper()
-	s := apikey.NewSecret(apikey.Production)
-	keyID = id.New(id.Key)
-	list := make([]string, len(scopes))
-	for i, sc := range scopes {
-		list[i] = string(sc)
-	}
-	p.exec(`INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at)
-		VALUES ('%s', '%s', '%s', 'k', 'production', '\x%x', '%s', '{%s}', 'test', now() - interval '1 day')`,
-		o.id, keyID, o.project, s.Hash(), s.Fingerprint(), strings.Join(list, ","))
+	keyID, secret = postgrestest.Key(p.t, p.database, o.id, o.project, scopes...)
 	if change != "" {
 		p.exec(`UPDATE accounts.api_keys SET name = 'k'%s WHERE key_id = '%s'`, change, keyID)
 	}
-	return keyID, s.Reveal()
+	return keyID, secret
 }
 
 func (p *platform) exec(sql string, args ...any) {

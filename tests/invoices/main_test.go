@@ -18,7 +18,6 @@ import (
 
 	"github.com/aiaas/aiaas/adapters/postgres/postgrestest"
 	"github.com/aiaas/aiaas/functions"
-	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
@@ -146,15 +145,8 @@ func (h *house) tenant(name, zone string) tenant {
 
 func (h *house) key(n tenant, scopes ...authz.Scope) string {
 	h.t.Helper()
-	s := apikey.NewSecret(apikey.Production)
-	list := make([]string, len(scopes))
-	for i, sc := range scopes {
-		list[i] = string(sc)
-	}
-	h.exec(`INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at)
-		VALUES ('%s', '%s', '%s', 'k', 'production', '\x%x', '%s', '{%s}', 'test', now())`,
-		n.org, id.New(id.Key), n.project, s.Hash(), s.Fingerprint(), strings.Join(list, ","))
-	return s.Reveal()
+	_, secret := postgrestest.Key(h.t, h.url, n.org, n.project, scopes...)
+	return secret
 }
 
 // event is one request of an organisation, in UTC's month.

@@ -18,7 +18,6 @@ import (
 
 	"github.com/aiaas/aiaas/adapters/postgres/postgrestest"
 	"github.com/aiaas/aiaas/functions"
-	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
@@ -28,7 +27,7 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // managed are the functions whose routes go through the one entry path.
 func managed() []string {
-	return []string{"keys", "models", "budgets", "analytics", "operations", "requests", "invoices"}
+	return []string{"keys", "models", "budgets", "analytics", "operations", "requests", "invoices", "audit"}
 }
 
 // platform is one running management API with two organisations.
@@ -79,7 +78,8 @@ func start(t *testing.T) *platform {
 	p := &platform{t: t, url: postgrestest.New(t), mux: http.NewServeMux(), handler: map[string]http.Handler{}, log: &safeBuffer{}, clock: &clock{}}
 	p.clock.at.Store(time.Date(2026, 10, 12, 9, 30, 15, 0, time.UTC).UnixMicro())
 	p.one, p.two = p.tenant("org_one"), p.tenant("org_two")
-	settings := map[string]string{"DATABASE_URL": p.url, "AIAAS_DATA_DIR": t.TempDir(), "AIAAS_DATABASE_CONNS": "4"}
+	settings := map[string]string{"DATABASE_URL": p.url, "AIAAS_DATA_DIR": t.TempDir(), "AIAAS_DATABASE_CONNS": "4",
+		"AIAAS_BACKEND_NETWORKS": "10.0.0.0/8"}
 	env := &function.Env{
 		Now: p.clock.Now, Log: slog.New(slog.NewJSONHandler(p.log, nil)), Getenv: func(n string) string { return settings[n] },
 		Fatal: func(err error) { t.Error(err) },
@@ -123,17 +123,7 @@ func (p *platform) tenant(name string) tenant {
 
 func (p *platform) key(n tenant, scopes ...authz.Scope) (keyID, secret string) {
 	p.t.Helper()
-	s := apikey.NewSecret(apikey.Production)
-	keyID = id.New(id.Key)
-	list := make([]string, len(scopes))
-	for i, sc := range scopes {
-		list[i] = string(sc)
-	}
-	postgrestest.Exec(p.t, p.url, fmt.Sprintf(`
-		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at)
-		VALUES ('%s', '%s', '%s', 'k', 'production', '\x%x', '%s', '{%s}', 'test', now())`,
-		n.org, keyID, n.project, s.Hash(), s.Fingerprint(), strings.Join(list, ",")))
-	return keyID, s.Reveal()
+	return postgrestest.Key(p.t, p.url, n.org, n.project, scopes...)
 }
 
 // answer is what came back.

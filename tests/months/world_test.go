@@ -17,7 +17,6 @@ import (
 	"github.com/aiaas/aiaas/adapters/demo"
 	"github.com/aiaas/aiaas/adapters/postgres/postgrestest"
 	"github.com/aiaas/aiaas/functions"
-	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
@@ -115,17 +114,8 @@ func (w *world) org(name, zone string) *org {
 
 func (w *world) key(org, project string, scopes ...authz.Scope) key {
 	w.t.Helper()
-	s := apikey.NewSecret(apikey.Production)
-	k := key{id: id.New(id.Key), project: project, secret: s.Reveal()}
-	list := make([]string, len(scopes))
-	for i, sc := range scopes {
-		list[i] = string(sc)
-	}
-	postgrestest.Exec(w.t, w.url, fmt.Sprintf(`
-		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at)
-		VALUES ('%s', '%s', '%s', 'k', 'production', '\x%x', '%s', '{%s}', 'test', now())`,
-		org, k.id, project, s.Hash(), s.Fingerprint(), strings.Join(list, ",")))
-	return k
+	keyID, secret := postgrestest.Key(w.t, w.url, org, project, scopes...)
+	return key{id: keyID, project: project, secret: secret}
 }
 
 // run runs a job, which must succeed.

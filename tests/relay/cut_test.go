@@ -444,7 +444,7 @@ func TestABackendsConnectionCutAtEveryByte(t *testing.T) {
 			h := c.house(t)
 			backend := cutAfter(t, wire[:cut])
 			defer func() { _ = backend.Close() }()
-			client := openai.New(noCredentials{}, nil)
+			client := openai.New(noCredentials{}, (&net.Dialer{}).DialContext)
 			defer client.Close()
 			h.models[0].Backends = h.models[0].Backends[:1]
 			h.models[0].Backends[0].BaseURL = "http://" + backend.Addr().String() + "/v1"

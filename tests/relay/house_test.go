@@ -60,6 +60,7 @@ func newHouse(t *testing.T) *house {
 	h := &house{t: t, limiter: memory.NewLimiter(), limit: 1 << 50}
 	h.record = apikey.Record{
 		KeyID: "key_1", OrgID: org, ProjectID: "proj_1", Scopes: []authz.Scope{authz.Inference}, OrgStatus: tenant.Active,
+		OwnerID: "user_1", OwnerActive: true, Role: authz.Developer,
 		Currency: "USD", TimeZone: time.UTC, PriceBook: "default",
 	}
 	h.models = []*model.Model{{

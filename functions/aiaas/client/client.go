@@ -75,6 +75,49 @@ func (r *request) url(base string) string {
 func (t *target) do(ctx context.Context, r *request) (*answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errTimeout)
 	defer cancel()
+	resp, err := t.send(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return t.read(ctx, resp)
+}
+
+// pass makes a call and passes its answer on while it comes, for as long as it
+// comes. One that breaks off is an error.
+func (t *target) pass(ctx context.Context, r *request, to io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(t.timeout, func() { cancel(errTimeout) }) // for the beginning, and then from piece to piece
+	defer patience.Stop()
+	resp, err := t.send(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		_, err := t.read(ctx, resp)
+		return err
+	}
+	if _, err := io.Copy(to, alive{resp.Body, func() { patience.Reset(t.timeout) }}); err != nil {
+		return unreachable(ctx, t.baseURL, err)
+	}
+	return nil
+}
+
+// alive tells of each piece that it has read.
+type alive struct {
+	r    io.Reader
+	sign func()
+}
+
+func (a alive) Read(b []byte) (int, error) {
+	n, err := a.r.Read(b)
+	a.sign()
+	return n, err //nolint:wrapcheck // of the reader it stands for
+}
+
+func (t *target) send(ctx context.Context, r *request) (*http.Response, error) {
 	var body io.Reader = http.NoBody
 	if r.body != nil {
 		raw, err := json.Marshal(r.body)
@@ -101,8 +144,11 @@ func (t *target) do(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, unreachable(ctx, t.baseURL, err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	a := &answer{status: resp.StatusCode, header: resp.Header}
+	return resp, nil
+}
+
+func (t *target) read(ctx context.Context, resp *http.Response) (a *answer, err error) {
+	a = &answer{status: resp.StatusCode, header: resp.Header}
 	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
 		return nil, unreachable(ctx, t.baseURL, err)
 	}

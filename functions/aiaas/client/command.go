@@ -37,7 +37,10 @@ type command struct {
 	prepare     func(*call) error          // after arguments and flags have been read
 	finish      func(*call, *answer) error // instead of printing the answer
 	show        func(*call, value) error   // instead of the usual table
-	done        string                     // said where the answer is empty; {0} is the first argument
+	streamed    bool                       // the answer is passed on while it comes, however long it is
+	// alone runs in the place of the request where the flags say so: done.
+	alone func(cmd *cobra.Command, o *options, values map[string]*flagValue) (done bool, err error)
+	done  string // said where the answer is empty; {0} is the first argument
 }
 
 // section is a list within an answer, shown as a table of its own.
@@ -59,7 +62,7 @@ const defaultTimeout = 30 * time.Second
 // Commands are the client commands.
 func Commands(env Env) []*cobra.Command {
 	var out []*cobra.Command
-	for _, g := range []group{keyGroup(), modelGroup(), budgetGroup(), requestGroup(), invoiceGroup(), jobGroup()} {
+	for _, g := range []group{keyGroup(), modelGroup(), budgetGroup(), requestGroup(), invoiceGroup(), auditGroup(), jobGroup(), mailGroup()} {
 		out = append(out, g.build(env))
 	}
 	usage := usageCommand()
@@ -164,6 +167,9 @@ func (c *command) build(env Env, o *options) *cobra.Command {
 	}
 	cmd.ValidArgsFunction = c.completeArgs(env, o)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if done, err := c.instead(cmd, o, values); done || err != nil {
+			return err
+		}
 		call, err := c.read(env, o, cmd, args)
 		if err != nil {
 			return err
@@ -174,6 +180,21 @@ func (c *command) build(env Env, o *options) *cobra.Command {
 		return call.run(cmd.Context())
 	}
 	return cmd
+}
+
+// instead runs what needs no platform.
+func (c *command) instead(cmd *cobra.Command, o *options, values []*flagValue) (done bool, err error) {
+	if c.alone == nil {
+		return false, nil
+	}
+	if err := o.check(); err != nil {
+		return true, err
+	}
+	named := map[string]*flagValue{}
+	for _, v := range values {
+		named[v.name] = v
+	}
+	return c.alone(cmd, o, named)
 }
 
 func (c *command) wants() string {

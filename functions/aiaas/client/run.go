@@ -24,6 +24,9 @@ func (k *call) run(ctx context.Context) error {
 	if k.paged {
 		return k.follow(ctx, r)
 	}
+	if k.streamed {
+		return k.target.pass(ctx, r, k.cmd.OutOrStdout())
+	}
 	a, err := k.target.do(ctx, r)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/functions/analytics"
 	"github.com/aiaas/aiaas/shared/function"
@@ -21,10 +22,10 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	resolver, err := open.Resolver(ctx, env)
+	auth, err := access.Authenticator(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
-	svc := &usage.Queries{Reader: postgres.NewUsage(db), Currencies: postgres.NewKeys(accounts), Now: env.Now}
-	return function.Function{HTTP: analytics.New(svc, resolver, env.Log), Ready: db.Ping}, nil
+	svc := &usage.Queries{Reader: postgres.NewUsage(db), Currencies: postgres.NewKeys(accounts), Keys: postgres.NewKeys(accounts), Now: env.Now}
+	return function.Function{HTTP: analytics.New(svc, auth, env.Log), Ready: db.Ping}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/functions/budgets"
 	"github.com/aiaas/aiaas/shared/budget"
@@ -21,16 +22,16 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	limiter, err := open.Limiter(ctx, env)
+	limiter, err := open.LimiterTelling(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
-	resolver, err := open.Resolver(ctx, env)
+	auth, err := access.Authenticator(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
 	svc := &budget.Service{
 		Store: postgres.NewBudgets(db), Orgs: postgres.NewKeys(accounts), Limits: limiter, Now: env.Now,
 	}
-	return function.Function{HTTP: budgets.New(svc, resolver, env.Log), Ready: db.Ping}, nil
+	return function.Function{HTTP: budgets.New(svc, auth, env.Log), Ready: db.Ping}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/adapters/pdf"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/functions/invoices"
@@ -26,7 +27,7 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	resolver, err := open.Resolver(ctx, env)
+	auth, err := access.Authenticator(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
@@ -37,5 +38,5 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	return function.Function{HTTP: invoices.New(svc, pdf.Renderer{}, resolver, env.Log), Jobs: jobs, Ready: db.Ping}, nil
+	return function.Function{HTTP: invoices.New(svc, pdf.Renderer{}, auth, env.Log), Jobs: jobs, Ready: db.Ping}, nil
 }

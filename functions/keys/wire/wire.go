@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/functions/keys"
 	"github.com/aiaas/aiaas/shared/apikey"
@@ -17,14 +18,14 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	limiter, err := open.Limiter(ctx, env)
+	changes, err := open.Changes(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
-	resolver, err := open.Resolver(ctx, env)
+	auth, err := access.Authenticator(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
-	svc := &apikey.Service{Store: postgres.NewKeys(db), Bump: limiter, Now: env.Now}
-	return function.Function{HTTP: keys.New(svc, resolver, env.Log), Ready: db.Ping}, nil
+	svc := &apikey.Service{Store: postgres.NewKeys(db), Bump: changes, Now: env.Now}
+	return function.Function{HTTP: keys.New(svc, auth, env.Log), Ready: db.Ping}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/functions/models"
 	"github.com/aiaas/aiaas/shared/function"
@@ -17,11 +18,11 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	limiter, err := open.Limiter(ctx, env)
+	changes, err := open.Changes(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
-	resolver, err := open.Resolver(ctx, env)
+	auth, err := access.Authenticator(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
@@ -29,6 +30,10 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	svc := &model.Service{Store: postgres.NewCatalogue(db), Sealer: sealer, Bump: limiter, Now: env.Now}
-	return function.Function{HTTP: models.New(svc, resolver, env.Log), Ready: db.Ping}, nil
+	places, err := open.BackendRules(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	svc := &model.Service{Store: postgres.NewCatalogue(db), Sealer: sealer, Bump: changes, Now: env.Now, Places: places}
+	return function.Function{HTTP: models.New(svc, auth, env.Log), Ready: db.Ping}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/functions/operations"
 	"github.com/aiaas/aiaas/shared/function"
 )
@@ -15,7 +16,7 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	resolver, err := open.Resolver(ctx, env)
+	auth, err := access.Authenticator(ctx, env)
 	if err != nil {
 		return function.Function{}, err
 	}
@@ -28,5 +29,5 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 		return function.Function{}, err
 	}
 	// No Ready of its own: it tells the readiness of the whole process.
-	return function.Function{HTTP: operations.New(ready, svc, resolver, env.Log), Jobs: jobs}, nil
+	return function.Function{HTTP: operations.New(ready, svc, auth, env.Log), Jobs: jobs}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/functions/requests"
 	"github.com/aiaas/aiaas/shared/accesslog"
@@ -21,15 +22,19 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	resolver, err := open.Resolver(ctx, env)
+	auth, err := access.Authenticator(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	accounts, err := open.DB(ctx, env, function.Accounts, postgres.RoleAccounts)
 	if err != nil {
 		return function.Function{}, err
 	}
 	lines := postgres.NewAccessLog(router)
-	q := &accesslog.Queries{Lines: lines, Usage: postgres.NewUsage(analytics)}
+	q := &accesslog.Queries{Lines: lines, Usage: postgres.NewUsage(analytics), Keys: postgres.NewKeys(accounts)}
 	jobs, err := open.Jobs(ctx, env, requests.Spec(), requests.Jobs(lines))
 	if err != nil {
 		return function.Function{}, err
 	}
-	return function.Function{HTTP: requests.New(q, resolver, env.Log), Jobs: jobs, Ready: router.Ping}, nil
+	return function.Function{HTTP: requests.New(q, auth, env.Log), Jobs: jobs, Ready: router.Ping}, nil
 }

@@ -24,12 +24,14 @@ func Environment(databaseURL, dataDir string) []string {
 	return []string{
 		"DATABASE_URL=" + databaseURL, "AIAAS_DATA_DIR=" + dataDir,
 		"AIAAS_SECRET_KEY=" + base64.StdEncoding.EncodeToString(key),
+		"AIAAS_AUDIT_KEY=" + base64.StdEncoding.EncodeToString(key), "BLOB_URL=file://" + dataDir + "/files",
+		"AIAAS_BACKEND_NETWORKS=127.0.0.0/8", "AIAAS_WEBHOOK_NETWORKS=127.0.0.0/8", // the tests' own servers
 	}
 }
 
 // Found creates the first organisations in a migrated database.
 func Found(ctx context.Context, databaseURL string, now time.Time) (apikey.Credentials, error) {
-	db, err := postgres.Open(ctx, databaseURL, postgres.RoleAccounts, 2)
+	db, err := postgres.Open(ctx, databaseURL, postgres.RoleTenants, 2)
 	if err != nil {
 		return apikey.Credentials{}, err
 	}

@@ -1,0 +1,124 @@
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/adapters/secrets"
+	"github.com/aiaas/aiaas/shared/audit"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// AuditSigner signs the audit. A host whose disk may vanish must be given the key:
+// one that each process made for itself would prove nothing.
+func AuditSigner(ctx context.Context, e *function.Env) (*audit.Signer, error) {
+	s, err := Load(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return function.Shared(ctx, e, "audit key", func(context.Context) (*audit.Signer, function.Closer, error) {
+		seed, err := auditSeed(s, e.LocalDisk)
+		if err != nil {
+			return nil, nil, fmt.Errorf("open AIAAS_AUDIT_KEY: %w", err)
+		}
+		signer, err := audit.NewSigner(seed)
+		return signer, nil, err
+	})
+}
+
+func auditSeed(s Settings, lasting bool) ([]byte, error) {
+	switch {
+	case s.AuditKey != "":
+		return secrets.DecodeKey(s.AuditKey)
+	case !lasting:
+		return nil, errors.New("it is not set, and this host's disk does not last")
+	}
+	return secrets.KeyFile(filepath.Join(s.DataDir, "audit.key"))
+}
+
+// AuditRing is the public keys by which signatures of the audit are checked.
+func AuditRing(ctx context.Context, e *function.Env) (audit.Ring, error) {
+	signer, err := AuditSigner(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	s, err := Load(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	keys := []audit.PublicKey{signer.Public()}
+	for text := range strings.SplitSeq(s.AuditOldKeys, ",") {
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		k, err := audit.ParsePublicKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("read AIAAS_AUDIT_OLD_KEYS: %w", err)
+		}
+		keys = append(keys, k)
+	}
+	return audit.NewRing(keys...), nil
+}
+
+// Denials sums up refused calls of the management API for the audit.
+func Denials(ctx context.Context, e *function.Env) (*audit.Denials, error) {
+	db, err := DB(ctx, e, function.Accounts, postgres.RoleAccounts)
+	if err != nil {
+		return nil, err
+	}
+	return function.Shared(ctx, e, "denials", func(ctx context.Context) (*audit.Denials, function.Closer, error) {
+		d := audit.NewDenials(ctx, postgres.NewAuditDenials(db), e.Now, e.Log)
+		return d, d.Close, nil
+	})
+}
+
+// dataPlaneDenials sums up refused calls of the data plane, under its own role.
+func dataPlaneDenials(ctx context.Context, e *function.Env) (*audit.Denials, error) {
+	j, err := Journal(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return function.Shared(ctx, e, "denials of the data plane", func(ctx context.Context) (*audit.Denials, function.Closer, error) {
+		d := audit.NewDenials(ctx, j, e.Now, e.Log)
+		return d, d.Close, nil
+	})
+}
+
+// AuditPorts is all of the audit that is in databases, and what it is signed with.
+type AuditPorts struct {
+	Records  map[function.Service]*postgres.AuditRecords
+	Chain    *postgres.AuditChain
+	Accounts *postgres.DB
+	Signer   *audit.Signer
+	Ring     audit.Ring
+	Keep     time.Duration
+}
+
+// Audit opens what the audit is sealed, read and verified with.
+func Audit(ctx context.Context, e *function.Env) (p AuditPorts, err error) {
+	s, err := Load(ctx, e)
+	if err != nil {
+		return p, err
+	}
+	p.Keep, p.Records = s.AuditRetention, map[function.Service]*postgres.AuditRecords{}
+	for _, source := range audit.Sources() {
+		db, err := DB(ctx, e, source, postgres.RoleAuditor)
+		if err != nil {
+			return p, err
+		}
+		p.Records[source] = postgres.NewAuditRecords(db, source)
+		if source == function.Accounts {
+			p.Accounts, p.Chain = db, postgres.NewAuditChain(db)
+		}
+	}
+	if p.Signer, err = AuditSigner(ctx, e); err != nil {
+		return p, err
+	}
+	p.Ring, err = AuditRing(ctx, e)
+	return p, err
+}

@@ -1,0 +1,243 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/aiaas/aiaas/shared/audit"
+	"github.com/aiaas/aiaas/shared/function"
+)
+
+// AuditChain keeps the chains of all audit records, in the schema accounts under
+// [RoleAuditor].
+type AuditChain struct{ db *DB }
+
+// NewAuditChain makes the store.
+func NewAuditChain(db *DB) *AuditChain { return &AuditChain{db: db} }
+
+var (
+	_ audit.Chains   = (*AuditChain)(nil)
+	_ audit.Prunable = (*AuditChain)(nil)
+)
+
+// lockChain begins a chain where there is none, and holds its end.
+func lockChain(ctx context.Context, tx pgx.Tx, org string) (st audit.State, err error) {
+	if _, err := tx.Exec(ctx, `INSERT INTO accounts.audit_chains (org_id) VALUES ($1) ON CONFLICT DO NOTHING`, org); err != nil {
+		return st, fmt.Errorf("begin chain: %w", err)
+	}
+	return readState(ctx, tx, org, "FOR UPDATE")
+}
+
+func readState(ctx context.Context, tx pgx.Tx, org, lock string) (st audit.State, err error) {
+	var hash []byte
+	err = tx.QueryRow(ctx, `SELECT seq, hash, head_seq FROM accounts.audit_chains WHERE org_id = $1 `+lock, org).Scan(&st.Seq, &hash, &st.HeadSeq)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return st, nil
+	}
+	copy(st.Hash[:], hash)
+	return st, err //nolint:wrapcheck // translated by who began the transaction
+}
+
+// Append implements [audit.Chains].
+func (a *AuditChain) Append(ctx context.Context, org string, entries []audit.Entry, link func(*audit.Link, *audit.Entry) (audit.Link, error)) (n int, err error) {
+	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		st, err := lockChain(ctx, tx, org)
+		if err != nil {
+			return err
+		}
+		known, err := linkedEntries(ctx, tx, org, entries)
+		if err != nil {
+			return err
+		}
+		last := audit.Link{OrgID: org, Seq: st.Seq, Hash: st.Hash}
+		var rows [][]any
+		for i := range entries {
+			e := &entries[i]
+			if known[recordKey{e.Source, e.ID}] {
+				continue
+			}
+			if last, err = link(&last, e); err != nil {
+				return fmt.Errorf("link %s: %w", e.ID, err)
+			}
+			rows = append(rows, []any{org, last.Seq, last.Version, string(last.Source), last.AuditID, last.At, last.Prev[:], last.Hash[:], last.SealedAt})
+		}
+		if n = len(rows); n == 0 {
+			return nil
+		}
+		return writeLinks(ctx, tx, org, rows, &last)
+	})
+	return n, err
+}
+
+func writeLinks(ctx context.Context, tx pgx.Tx, org string, rows [][]any, last *audit.Link) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"accounts", "audit_chain"},
+		[]string{"org_id", "seq", "version", "source", "audit_id", "at", "prev", "hash", "sealed_at"}, pgx.CopyFromRows(rows))
+	if err != nil {
+		return fmt.Errorf("write links: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `UPDATE accounts.audit_chains SET seq = $2, hash = $3 WHERE org_id = $1`, org, last.Seq, last.Hash[:]); err != nil {
+		return fmt.Errorf("move the end of the chain: %w", err)
+	}
+	return nil
+}
+
+type recordKey struct {
+	source function.Service
+	id     string
+}
+
+// linkedEntries are those of the entries that have links already.
+func linkedEntries(ctx context.Context, tx pgx.Tx, org string, entries []audit.Entry) (map[recordKey]bool, error) {
+	sources, ids := make([]string, len(entries)), make([]string, len(entries))
+	for i := range entries {
+		sources[i], ids[i] = string(entries[i].Source), entries[i].ID
+	}
+	rows, err := tx.Query(ctx, `SELECT c.source, c.audit_id FROM unnest($2::text[], $3::text[]) AS e(source, audit_id)
+		JOIN accounts.audit_chain c ON c.org_id = $1 AND c.source = e.source AND c.audit_id = e.audit_id`, org, sources, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look for links: %w", err)
+	}
+	known := map[recordKey]bool{}
+	var k recordKey
+	_, err = pgx.ForEachRow(rows, []any{&k.source, &k.id}, func() error { known[k] = true; return nil })
+	return known, err //nolint:wrapcheck // translated by InOrg
+}
+
+// Unsigned implements [audit.Chains].
+func (a *AuditChain) Unsigned(ctx context.Context, before time.Time, most int) ([]string, error) {
+	return a.orgs(ctx, `SELECT org_id FROM accounts.audit_chains
+		WHERE seq > head_seq AND (head_at IS NULL OR head_at <= $1) ORDER BY head_at NULLS FIRST LIMIT $2`, before, most)
+}
+
+// Orgs implements [audit.Prunable].
+func (a *AuditChain) Orgs(ctx context.Context, after string, most int) ([]string, error) {
+	return a.orgs(ctx, `SELECT org_id FROM accounts.audit_chains WHERE org_id > $1 ORDER BY org_id LIMIT $2`, after, most)
+}
+
+func (a *AuditChain) orgs(ctx context.Context, sql string, args ...any) (orgs []string, err error) {
+	err = a.db.Do(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			return fmt.Errorf("list chains: %w", err)
+		}
+		orgs, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err //nolint:wrapcheck // translated by Do
+	})
+	return orgs, err
+}
+
+// Extend implements [audit.Chains]. put runs while the chain is held: another sealer
+// waits, and mutations do not.
+func (a *AuditChain) Extend(ctx context.Context, org string, at time.Time, put func(audit.State) error) error {
+	return a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		st, err := readState(ctx, tx, org, "FOR UPDATE")
+		if err != nil || st.Seq <= st.HeadSeq {
+			return err
+		}
+		if err := put(st); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE accounts.audit_chains SET head_seq = $2, head_at = $3 WHERE org_id = $1`, org, st.Seq, at)
+		return err //nolint:wrapcheck // translated by InOrg
+	})
+}
+
+const linkColumns = `org_id, seq, version, source, audit_id, at, prev, hash, sealed_at`
+
+func scanLink(row pgx.CollectableRow) (l audit.Link, err error) {
+	var prev, hash []byte
+	err = row.Scan(&l.OrgID, &l.Seq, &l.Version, &l.Source, &l.AuditID, &l.At, &prev, &hash, &l.SealedAt)
+	copy(l.Prev[:], prev)
+	copy(l.Hash[:], hash)
+	l.At, l.SealedAt = l.At.UTC(), l.SealedAt.UTC()
+	return l, err //nolint:wrapcheck // pgx wraps it
+}
+
+// links reads links of an organisation, which $1 stands for.
+func (a *AuditChain) links(ctx context.Context, org, condition string, args ...any) (list []audit.Link, err error) {
+	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT `+linkColumns+` FROM accounts.audit_chain WHERE org_id = $1 AND `+condition, append([]any{org}, args...)...)
+		if err != nil {
+			return fmt.Errorf("query chain: %w", err)
+		}
+		list, err = pgx.CollectRows(rows, scanLink)
+		return err //nolint:wrapcheck // translated by InOrg
+	})
+	return list, err
+}
+
+// Links implements [audit.ChainReader].
+func (a *AuditChain) Links(ctx context.Context, org string, after int64, most int) ([]audit.Link, error) {
+	return a.links(ctx, org, `seq > $2 ORDER BY seq LIMIT $3`, after, most)
+}
+
+// Linked implements [audit.ChainReader].
+func (a *AuditChain) Linked(ctx context.Context, org string, source function.Service, ids []string) (map[string]audit.Link, error) {
+	list, err := a.links(ctx, org, `source = $2 AND audit_id = ANY ($3)`, string(source), ids)
+	out := make(map[string]audit.Link, len(list))
+	for _, l := range list {
+		out[l.AuditID] = l
+	}
+	return out, err
+}
+
+// State implements [audit.ChainReader].
+func (a *AuditChain) State(ctx context.Context, org string) (st audit.State, err error) {
+	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) (err error) {
+		st, err = readState(ctx, tx, org, "")
+		return err
+	})
+	return st, err
+}
+
+// Checkpoint implements [audit.ChainReader].
+func (a *AuditChain) Checkpoint(ctx context.Context, org string) (seq int64, body []byte, err error) {
+	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `SELECT seq, body FROM accounts.audit_checkpoints WHERE org_id = $1 ORDER BY seq DESC LIMIT 1`, org).Scan(&seq, &body)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err //nolint:wrapcheck // translated by InOrg
+	})
+	return seq, body, err
+}
+
+// Held implements [audit.Prunable].
+func (a *AuditChain) Held(ctx context.Context, org string) (held bool, err error) {
+	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT accounts.audit_held($1)`, org).Scan(&held)
+	})
+	return held, err
+}
+
+// Old implements [audit.Prunable].
+func (a *AuditChain) Old(ctx context.Context, org string, before time.Time) (*audit.Link, error) {
+	list, err := a.links(ctx, org, `seq < coalesce(
+			(SELECT seq FROM accounts.audit_chain WHERE org_id = $1 AND greatest(at, sealed_at) >= $2 ORDER BY seq LIMIT 1), 9223372036854775807)
+		ORDER BY seq DESC LIMIT 1`, before)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// SaveCheckpoint implements [audit.Prunable].
+func (a *AuditChain) SaveCheckpoint(ctx context.Context, c audit.Checkpoint, body []byte) error {
+	return a.db.InOrg(ctx, c.OrgID, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO accounts.audit_checkpoints (org_id, seq, body, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+			c.OrgID, c.Seq, body, c.At)
+		return err //nolint:wrapcheck // translated by InOrg
+	})
+}
+
+// Shorten implements [audit.Prunable].
+func (a *AuditChain) Shorten(ctx context.Context, org string, upTo int64, keep time.Duration) error {
+	return a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `SELECT accounts.prune_audit_chain($1, $2, $3)`, org, upTo, keep)
+		return err //nolint:wrapcheck // translated by InOrg
+	})
+}

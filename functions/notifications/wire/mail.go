@@ -1,0 +1,53 @@
+package wire
+
+import (
+	"context"
+	"path/filepath"
+
+	mailadapter "github.com/aiaas/aiaas/adapters/mail"
+	"github.com/aiaas/aiaas/adapters/open"
+	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/mail"
+)
+
+// mails are the function's parts about mail.
+type mails struct {
+	service   *mail.Service
+	courier   *mail.Courier
+	reminders *mail.Reminders
+}
+
+func wireMails(ctx context.Context, env *function.Env) (*mails, error) {
+	s, err := open.Load(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	accounts, err := open.DB(ctx, env, function.Accounts, postgres.RoleAccounts)
+	if err != nil {
+		return nil, err
+	}
+	mailer, err := open.DB(ctx, env, function.Accounts, postgres.RoleMailer)
+	if err != nil {
+		return nil, err
+	}
+	renderer, err := mail.NewRenderer(s.Public())
+	if err != nil {
+		return nil, err
+	}
+	queue := postgres.NewMails(mailer)
+	m := &mails{
+		service:   &mail.Service{Store: postgres.NewMails(accounts), Now: env.Now},
+		courier:   &mail.Courier{Queue: queue, Renderer: renderer, Now: env.Now, Log: env.Log},
+		reminders: &mail.Reminders{Store: queue, Now: env.Now},
+	}
+	c := mailadapter.Config{URL: s.MailURL, Now: env.Now, Say: env.Say}
+	if env.LocalDisk {
+		c.Folder = filepath.Join(s.DataDir, "mail")
+	}
+	if !c.Configured() {
+		return m, nil // mails wait for MAIL_URL
+	}
+	m.courier.Sender, err = mailadapter.Open(c)
+	return m, err
+}

@@ -1,0 +1,49 @@
+package apikey
+
+import (
+	"context"
+	"time"
+
+	"github.com/aiaas/aiaas/shared/authz"
+	"github.com/aiaas/aiaas/shared/fault"
+)
+
+// The bounds of an overlap: how long the secret before goes on to work.
+const (
+	DefaultOverlap = 24 * time.Hour
+	MaxOverlap     = 7 * 24 * time.Hour
+)
+
+// Rotated is a key with its new secret.
+type Rotated struct {
+	Key    Key
+	Secret Secret
+}
+
+// Rotate gives a key a new secret. The one before goes on to work for the overlap,
+// and so long only: a rotation within an overlap ends what was before that.
+func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, overlap time.Duration) (Rotated, error) {
+	if overlap < 0 || overlap > MaxOverlap {
+		return Rotated{}, fault.New(fault.Unprocessable, "an overlap is between 0 and %d hours", int(MaxOverlap.Hours())).At("overlap")
+	}
+	now := s.Now()
+	var secret Secret
+	k, err := s.on(ctx, p, keyID, act{authz.DoKeysRotate, "key.rotate", func(k *Key, _ Grounds) (*Replacement, map[string]any, error) {
+		if k.Over(now) {
+			return nil, nil, errOver(*k, now)
+		}
+		before := k.Fingerprint
+		secret = NewSecret(k.Environment)
+		k.Fingerprint, k.SecretAt, k.RotateBy, k.Overlap = secret.Fingerprint(), now, now.Add(k.Environment.RotateAfter()), time.Time{}
+		if overlap > 0 {
+			k.Overlap = now.Add(overlap)
+		}
+		return &Replacement{Hash: secret.Hash(), Until: k.Overlap}, map[string]any{
+			"fingerprint": k.Fingerprint, "previous_fingerprint": before, "overlap_until": k.Overlap, "rotate_by": k.RotateBy,
+		}, nil
+	}})
+	if err != nil {
+		return Rotated{}, err
+	}
+	return Rotated{Key: k, Secret: secret}, nil
+}
