@@ -55,6 +55,9 @@ func OpenBucket(ctx context.Context, c BucketConfig) (*Bucket, error) {
 	}
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = c.PathStyle
+		// Other stores than AWS's know no checksums in trailers.
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		if c.Endpoint != "" {
 			o.BaseEndpoint = &c.Endpoint
 		}
@@ -158,7 +161,11 @@ func failed(attempted, name string, err error) error {
 		error
 		HTTPStatusCode() int
 	}](err)
-	if !ok || status.HTTPStatusCode() >= http.StatusInternalServerError || status.HTTPStatusCode() == http.StatusTooManyRequests {
+	code := 0 // no answer at all
+	if ok {
+		code = status.HTTPStatusCode()
+	}
+	if code == 0 || code >= http.StatusInternalServerError || code == http.StatusTooManyRequests {
 		return fault.Wrap(fault.Unavailable, attempted+" a file", err)
 	}
 	return err

@@ -84,14 +84,14 @@ func web(rules egress.Rules, resolver *net.Resolver) dial {
 		if err != nil {
 			return nil, fmt.Errorf("dial %s: %w", address, err)
 		}
-		n, err := net.LookupPort("tcp", port)
+		n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
 		if err != nil {
 			return nil, fmt.Errorf("dial %s: %w", address, err)
 		}
 		if n < 1024 && n != 443 {
-			return listed.DialContext(ctx, network, address) //nolint:wrapcheck // a net.OpError says what was tried
+			return listed.DialContext(ctx, network, address)
 		}
-		return public.DialContext(ctx, network, address) //nolint:wrapcheck // a net.OpError says what was tried
+		return public.DialContext(ctx, network, address)
 	}
 }
 

@@ -40,10 +40,10 @@ func (f *Folder) Send(ctx context.Context, m mail.Message) error {
 	}
 	var whole bytes.Buffer
 	if _, err := msg.WriteTo(&whole); err != nil {
-		return &mail.Refusal{Reason: "it can't be encoded", Err: err}
+		return &mail.RefusedError{Reason: "it can't be encoded", Err: err}
 	}
 	if err := f.write(m, whole.Bytes()); err != nil {
-		return &mail.Setback{Reason: "the folder for mails can't be written to", Down: true, Err: err}
+		return &mail.PostponedError{Reason: "the folder for mails can't be written to", Down: true, Err: err}
 	}
 	f.say(fmt.Sprintf("Mail to %s: %s  %s", m.To, m.Subject, f.link(m.ID)))
 	return nil

@@ -162,13 +162,13 @@ func (e envelope) domain() string {
 }
 
 // compose is a message in the form of RFC 5322: two alternatives, in text and in
-// HTML. A message that can't be one is a [mail.Refusal].
+// HTML. A message that can't be one is a [mail.RefusedError].
 func (e envelope) compose(m mail.Message) (*gomail.Msg, error) {
 	if err := mail.CheckAddress(m.To); err != nil {
-		return nil, &mail.Refusal{Reason: "the address can't be written to", Err: err}
+		return nil, &mail.RefusedError{Reason: "the address can't be written to", Err: err}
 	}
 	if !plainID(m.ID) {
-		return nil, &mail.Refusal{Reason: "the mail's id can't be used"}
+		return nil, &mail.RefusedError{Reason: "the mail's id can't be used"}
 	}
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	msg.FromMailAddress(&e.from)

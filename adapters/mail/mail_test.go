@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	user     = "aiaas"
-	password = "c0rrect h0rse/b@ttery:staple%" //nolint:gosec // of a server in this process
+	password = "c0rrect h0rse/b@ttery:staple%"
 	from     = "?from=Wo%C5%82osz%20%3Cno-reply@mail.example.com%3E"
 )
 
@@ -202,8 +202,8 @@ func TestWhatTheServerSays(t *testing.T) {
 			s.Fail(c.fault)
 			err := box.Sender.Send(t.Context(), mailtest.Message("mail_1", "ada@example.com"))
 			got, says := sent, ""
-			var refusal *mail.Refusal
-			var setback *mail.Setback
+			var refusal *mail.RefusedError
+			var setback *mail.PostponedError
 			switch {
 			case errors.As(err, &refusal):
 				got, says = refused, refusal.Reason
@@ -383,7 +383,8 @@ func TestFiles(t *testing.T) {
 	if len(said) != 2 || !strings.HasPrefix(said[0], "Mail to ada@example.com: "+message.Subject+"  file:///") {
 		t.Fatalf("said %q", said)
 	}
-	link, err := url.Parse(said[0][strings.Index(said[0], "file://"):])
+	_, at, _ := strings.Cut(said[0], "  ")
+	link, err := url.Parse(at)
 	if err != nil || link.Path != filepath.Join(dir, "mail_1.html") {
 		t.Errorf("the link leads to %v: %v", link, err)
 	}
@@ -394,7 +395,7 @@ func TestAnIdIsNoPath(t *testing.T) {
 	m := open(t, adapter.Config{Folder: filepath.Join(outer, "mail")})
 	for _, id := range []string{"", "../x", "a/b", "a\\b", "a\x00b", "mail_1\r\nX: y", "Ä", ".", "..", "a b", strings.Repeat("a", 200)} {
 		err := m.Send(t.Context(), mailtest.Message(id, "ada@example.com"))
-		if _, ok := errors.AsType[*mail.Refusal](err); !ok {
+		if _, ok := errors.AsType[*mail.RefusedError](err); !ok {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
@@ -409,7 +410,7 @@ func TestAFullDiskIsNoRefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := open(t, adapter.Config{Folder: filepath.Join(file, "mail")}).Send(t.Context(), mailtest.Message("mail_1", "ada@example.com"))
-	if s, ok := errors.AsType[*mail.Setback](err); !ok || !s.Down || strings.Contains(s.Reason, file) {
+	if s, ok := errors.AsType[*mail.PostponedError](err); !ok || !s.Down || strings.Contains(s.Reason, file) {
 		t.Errorf("%v; want a setback that does not name the file to everybody", err)
 	}
 }

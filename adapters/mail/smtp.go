@@ -54,7 +54,7 @@ func (s *SMTP) Send(ctx context.Context, m mail.Message) error {
 	}
 	defer hangUp()
 	if err := c.Mail("<" + s.envelope.from.Address + ">"); err != nil {
-		return &mail.Setback{Reason: "the mail server does not take mails from the platform's address", Down: true, Err: fmt.Errorf("name sender: %w", err)}
+		return &mail.PostponedError{Reason: "the mail server does not take mails from the platform's address", Down: true, Err: fmt.Errorf("name sender: %w", err)}
 	}
 	if err := c.Rcpt("<" + m.To + ">"); err != nil {
 		return judge("name recipient", err)
@@ -184,11 +184,11 @@ func (s *SMTP) signIn(c *smtp.Client) error {
 }
 
 func unreachable(attempted string, err error) error {
-	return &mail.Setback{Reason: "the mail server can't be reached", Down: true, Err: fmt.Errorf("%s: %w", attempted, err)}
+	return &mail.PostponedError{Reason: "the mail server can't be reached", Down: true, Err: fmt.Errorf("%s: %w", attempted, err)}
 }
 
 func unaccepted(err error) error {
-	return &mail.Setback{Reason: "the mail server does not let the platform in", Down: true, Err: fmt.Errorf("sign in: %w", err)}
+	return &mail.PostponedError{Reason: "the mail server does not let the platform in", Down: true, Err: fmt.Errorf("sign in: %w", err)}
 }
 
 // closing is the reply of a server that is going down, at any point.
@@ -200,9 +200,9 @@ func judge(attempted string, err error) error {
 	reply, ok := errors.AsType[*textproto.Error](err)
 	switch {
 	case !ok:
-		return &mail.Setback{Reason: "the connection to the mail server broke off", Err: err}
+		return &mail.PostponedError{Reason: "the connection to the mail server broke off", Err: err}
 	case reply.Code >= 500 && reply.Code < 600:
-		return &mail.Refusal{Reason: mail.Reason(reply.Code, reply.Msg), Err: err}
+		return &mail.RefusedError{Reason: mail.Reason(reply.Code, reply.Msg), Err: err}
 	}
-	return &mail.Setback{Reason: mail.Reason(reply.Code, reply.Msg), Down: reply.Code == closing, Err: err}
+	return &mail.PostponedError{Reason: mail.Reason(reply.Code, reply.Msg), Down: reply.Code == closing, Err: err}
 }

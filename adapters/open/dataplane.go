@@ -22,6 +22,7 @@ import (
 // DataPlanePorts is all that the data plane works with.
 type DataPlanePorts struct {
 	Resolver  *apikey.Resolver
+	Uses      *apikey.Uses
 	Catalogue *model.Catalogue
 	Limiter   admission.Limiter
 	Admission *admission.Service
@@ -35,6 +36,9 @@ type DataPlanePorts struct {
 // DataPlane opens what the data plane works with.
 func DataPlane(ctx context.Context, e *function.Env) (p DataPlanePorts, err error) {
 	if p.Resolver, err = Resolver(ctx, e); err != nil {
+		return p, err
+	}
+	if p.Uses, err = Uses(ctx, e); err != nil {
 		return p, err
 	}
 	if p.Catalogue, err = Catalogue(ctx, e); err != nil {

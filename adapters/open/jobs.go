@@ -71,8 +71,9 @@ func instance(e *function.Env) (string, error) {
 	return fmt.Sprintf("%s/%d", host, os.Getpid()), nil
 }
 
-// Leader stands for the lead among the processes of the deployment.
-func Leader(ctx context.Context, e *function.Env) (*postgres.Leader, error) {
+// Leader stands for the lead among the processes of the deployment that serve the
+// same functions; the group of those that serve all is "".
+func Leader(ctx context.Context, e *function.Env, group string) (*postgres.Leader, error) {
 	s, err := Load(ctx, e)
 	if err != nil {
 		return nil, err
@@ -81,5 +82,5 @@ func Leader(ctx context.Context, e *function.Env) (*postgres.Leader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return postgres.NewLeader(url, postgres.RoleAccounts, e.Log)
+	return postgres.NewLeader(url, postgres.RoleAccounts, group, e.Log)
 }

@@ -238,8 +238,11 @@ func Admission(ctx context.Context, e *function.Env) (*admission.Service, error)
 	if err != nil {
 		return nil, err
 	}
-	return function.Shared(ctx, e, "admission", func(context.Context) (*admission.Service, function.Closer, error) {
-		return admission.NewService(limiter, &reconciler{inbox: g.inbox, limiter: limiter}), nil, nil
+	return function.Shared(ctx, e, "admission", func(ctx context.Context) (*admission.Service, function.Closer, error) {
+		s := admission.NewService(limiter, &reconciler{inbox: g.inbox, limiter: limiter})
+		denials := admission.NewDenials(ctx, g.inbox, e.Log)
+		s.Tell(denials)
+		return s, denials.Close, nil
 	})
 }
 

@@ -177,7 +177,7 @@ func (a *AuditDenials) WriteDenials(ctx context.Context, records []audit.Record)
 					VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
 					r.OrgID, r.ID, r.At, r.Actor, r.Action, r.Target, r.Detail, r.RequestID, r.Address, r.Kept())
 			}
-			return tx.SendBatch(ctx, batch).Close() //nolint:wrapcheck // translated by InOrg
+			return tx.SendBatch(ctx, batch).Close()
 		}))
 	}
 	return errors.Join(errs...)

@@ -54,7 +54,7 @@ func (a *AuditChain) Append(ctx context.Context, org string, entries []audit.Ent
 			return err
 		}
 		last := audit.Link{OrgID: org, Seq: st.Seq, Hash: st.Hash}
-		var rows [][]any
+		var links []audit.Link
 		for i := range entries {
 			e := &entries[i]
 			if known[recordKey{e.Source, e.ID}] {
@@ -63,23 +63,34 @@ func (a *AuditChain) Append(ctx context.Context, org string, entries []audit.Ent
 			if last, err = link(&last, e); err != nil {
 				return fmt.Errorf("link %s: %w", e.ID, err)
 			}
-			rows = append(rows, []any{org, last.Seq, last.Version, string(last.Source), last.AuditID, last.At, last.Prev[:], last.Hash[:], last.SealedAt})
+			links = append(links, last)
 		}
-		if n = len(rows); n == 0 {
+		if n = len(links); n == 0 {
 			return nil
 		}
-		return writeLinks(ctx, tx, org, rows, &last)
+		return writeLinks(ctx, tx, links)
 	})
 	return n, err
 }
 
-func writeLinks(ctx context.Context, tx pgx.Tx, org string, rows [][]any, last *audit.Link) error {
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"accounts", "audit_chain"},
-		[]string{"org_id", "seq", "version", "source", "audit_id", "at", "prev", "hash", "sealed_at"}, pgx.CopyFromRows(rows))
+// writeLinks writes links that follow on each other, and moves the end of their chain.
+func writeLinks(ctx context.Context, tx pgx.Tx, links []audit.Link) error {
+	n := len(links)
+	seqs, versions, sources, ids := make([]int64, n), make([]int16, n), make([]string, n), make([]string, n)
+	ats, sealed, prevs, hashes := make([]time.Time, n), make([]time.Time, n), make([][]byte, n), make([][]byte, n)
+	for i := range links {
+		l := &links[i]
+		seqs[i], versions[i], sources[i], ids[i] = l.Seq, audit.Version, string(l.Source), l.AuditID
+		ats[i], sealed[i], prevs[i], hashes[i] = l.At, l.SealedAt, l.Prev[:], l.Hash[:]
+	}
+	last := &links[n-1]
+	_, err := tx.Exec(ctx, `INSERT INTO accounts.audit_chain (org_id, seq, version, source, audit_id, at, prev, hash, sealed_at)
+		SELECT $1, * FROM unnest($2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[], $8::bytea[], $9::timestamptz[])`,
+		last.OrgID, seqs, versions, sources, ids, ats, prevs, hashes, sealed)
 	if err != nil {
 		return fmt.Errorf("write links: %w", err)
 	}
-	if _, err := tx.Exec(ctx, `UPDATE accounts.audit_chains SET seq = $2, hash = $3 WHERE org_id = $1`, org, last.Seq, last.Hash[:]); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE accounts.audit_chains SET seq = $2, hash = $3 WHERE org_id = $1`, last.OrgID, last.Seq, last.Hash[:]); err != nil {
 		return fmt.Errorf("move the end of the chain: %w", err)
 	}
 	return nil

@@ -404,7 +404,7 @@ func TestAnArchivedBudgetBindsAndCountsNothing(t *testing.T) {
 	if got, err := b.inbox.Grant(t.Context(), "org_1", []admission.Lack{{Budget: "bud_1", Start: w.Start, End: w.End, Amount: 1}}); err != nil || len(got) != 0 {
 		t.Errorf("granted %v, %v", got, err)
 	}
-	list, err := b.store.ListBudgets(t.Context(), "org_1", noon(), "", 10)
+	list, err := b.store.ListBudgets(t.Context(), "org_1", noon(), budget.Page{After: "", Limit: 10})
 	if err != nil || len(list) != 1 || list[0].ID != "bud_2" {
 		t.Errorf("listed %v, %v", list, err)
 	}

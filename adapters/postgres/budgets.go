@@ -144,10 +144,10 @@ const selectBudgets = `
 	  FROM analytics.budgets WHERE org_id = $1 AND archived_at IS NULL`
 
 // ListBudgets implements [budget.Store].
-func (s *Budgets) ListBudgets(ctx context.Context, org string, at time.Time, after string, limit int) ([]budget.State, error) {
+func (s *Budgets) ListBudgets(ctx context.Context, org string, at time.Time, p budget.Page) ([]budget.State, error) {
 	var states []budget.State
 	err := s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, selectBudgets+` AND budget_id > $2 ORDER BY budget_id LIMIT $3`, org, after, limit)
+		rows, err := tx.Query(ctx, selectBudgets+` AND budget_id > $2 AND ($4::text[] IS NULL OR project_id = ANY($4)) ORDER BY budget_id LIMIT $3`, org, p.After, p.Limit, p.Projects)
 		if err != nil {
 			return fmt.Errorf("query budgets: %w", err)
 		}

@@ -147,7 +147,7 @@ func TestBudgetsAreListedWithTheWindowOfTheMoment(t *testing.T) {
 		at    time.Time
 		spent int64
 	}{{noon(), 5}, {noon().AddDate(0, 1, 0), 0}} {
-		got, err := store.ListBudgets(ctx, "org_1", c.at, "", 10)
+		got, err := store.ListBudgets(ctx, "org_1", c.at, budget.Page{After: "", Limit: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,10 +156,10 @@ func TestBudgetsAreListedWithTheWindowOfTheMoment(t *testing.T) {
 			t.Errorf("at %v (-want +got):\n%s", c.at, d)
 		}
 	}
-	if page, err := store.ListBudgets(ctx, "org_1", noon(), "bud_1", 1); err != nil || len(page) != 1 || page[0].ID != "bud_2" {
+	if page, err := store.ListBudgets(ctx, "org_1", noon(), budget.Page{After: "bud_1", Limit: 1}); err != nil || len(page) != 1 || page[0].ID != "bud_2" {
 		t.Errorf("the page after bud_1: %v, %v", page, err)
 	}
-	if foreign, err := store.ListBudgets(ctx, "org_2", noon(), "", 10); err != nil || len(foreign) != 0 {
+	if foreign, err := store.ListBudgets(ctx, "org_2", noon(), budget.Page{After: "", Limit: 10}); err != nil || len(foreign) != 0 {
 		t.Errorf("org_2 sees %v, %v", foreign, err)
 	}
 }

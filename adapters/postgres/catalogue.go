@@ -112,8 +112,8 @@ func scanPrice(row pgx.CollectableRow) (pricing.Price, error) {
 // CreateModel implements [model.Store].
 func (c *Catalogue) CreateModel(ctx context.Context, m model.Model, rec audit.Record) error {
 	return c.db.InOrg(ctx, rec.OrgID, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO router.models (model_id, owned_by, max_output_tokens, created_at) VALUES ($1, $2, $3, $4)`,
-			m.ID, m.OwnedBy, m.MaxOutputTokens, m.CreatedAt)
+		_, err := tx.Exec(ctx, `INSERT INTO router.models (model_id, owned_by, max_output_tokens, created_at, restricted) VALUES ($1, $2, $3, $4, $5)`,
+			m.ID, m.OwnedBy, m.MaxOutputTokens, m.CreatedAt, m.Restricted)
 		switch {
 		case sqlState(err) == stateUnique:
 			return fault.New(fault.Conflict, "there is a model with this id already").At("id")

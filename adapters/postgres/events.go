@@ -11,11 +11,15 @@ import (
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/event"
 	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/mail"
 )
 
 // Events is the log of events with the deliveries that are to be made, across
 // organisations. It works under [RoleNotifier].
-type Events struct{ db *DB }
+type Events struct {
+	db    *DB
+	mails *mail.Planner // nil: events are told to nobody by mail
+}
 
 var (
 	_ event.Log   = (*Events)(nil)
@@ -25,12 +29,21 @@ var (
 // NewEvents makes the log.
 func NewEvents(db *DB) *Events { return &Events{db: db} }
 
+// Telling makes published events be told by mail too.
+func (s *Events) Telling(p *mail.Planner) *Events {
+	s.mails = p
+	return s
+}
+
 // Publish implements [event.Log]. Whoever publishes the same at once waits for the
 // first to commit, and finds nothing left to do.
 func (s *Events) Publish(ctx context.Context, events []event.Event, at time.Time) error {
 	return s.db.Do(ctx, func(tx pgx.Tx) error {
 		fresh, err := insertEvents(ctx, tx, events)
 		if err != nil || len(fresh.events) == 0 {
+			return err
+		}
+		if err := s.tell(ctx, tx, events, fresh, at); err != nil {
 			return err
 		}
 		orgs, hooks, ids, err := takers(ctx, tx, fresh)
@@ -242,7 +255,7 @@ func settleWebhook(ctx context.Context, tx pgx.Tx, st event.Settlement, before e
 	if err != nil {
 		return fmt.Errorf("disable webhook: %w", err)
 	}
-	if err := abandon(ctx, tx, event.Webhook{OrgID: st.OrgID, ID: st.WebhookID, UpdatedAt: st.At}, why); err != nil {
+	if err := dropPending(ctx, tx, event.Webhook{OrgID: st.OrgID, ID: st.WebhookID, UpdatedAt: st.At}, why); err != nil {
 		return err
 	}
 	return writeAudit(ctx, tx, "accounts", st.Record(why))

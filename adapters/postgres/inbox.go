@@ -24,9 +24,16 @@ type Inbox struct {
 // NewInbox returns the inbox for a process of the given epoch.
 func NewInbox(db *DB, epoch *int64) *Inbox { return &Inbox{db: db, epoch: epoch} }
 
+// Exhausted implements [admission.Exhausted].
+func (i *Inbox) Exhausted(ctx context.Context, org, budgetID string, start time.Time) (told bool, err error) {
+	err = i.db.pool.QueryRow(ctx, `SELECT analytics.note_exhausted($1, $2, $3)`, org, budgetID, start).Scan(&told)
+	return told, translate(err)
+}
+
 var (
-	_ usage.Sink        = (*Inbox)(nil)
-	_ admission.Granter = (*Inbox)(nil)
+	_ admission.Exhausted = (*Inbox)(nil)
+	_ usage.Sink          = (*Inbox)(nil)
+	_ admission.Granter   = (*Inbox)(nil)
 )
 
 // Record makes events durable.

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/aiaas/aiaas/shared/apikey"
-	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/budget"
 	"github.com/aiaas/aiaas/shared/fault"
@@ -71,15 +70,7 @@ func (f *foundKey) fill(r *apikey.Record) (err error) {
 	if r.IPs, err = toNetworks(f.ips); err != nil {
 		return err
 	}
-	for _, p := range f.permissions {
-		r.Custom.Permissions = append(r.Custom.Permissions, authz.Action(p))
-	}
-	if len(f.projects) > 0 {
-		r.Projects = make(map[string]authz.ProjectRole, len(f.projects))
-	}
-	for i, id := range f.projects {
-		r.Projects[id] = authz.ProjectRole(f.projectRoles[i])
-	}
+	r.Custom.Permissions, r.Projects = toActions(f.permissions), toProjectRoles(f.projects, f.projectRoles)
 	s, err := toSettings(f.settings)
 	if err != nil {
 		return err
@@ -161,91 +152,6 @@ func (k *Keys) CheckScope(ctx context.Context, org string, s budget.Scope) error
 			return fault.New(fault.NotFound, "there is no such project").At("scope.project_id")
 		case !key:
 			return fault.New(fault.NotFound, "there is no such API key").At("scope.api_key_id")
-		}
-		return nil
-	})
-}
-
-// CreateKey implements [apikey.Store].
-func (k *Keys) CreateKey(ctx context.Context, key apikey.Key, h apikey.Hash, rec audit.Record) error {
-	return k.db.InOrg(ctx, key.OrgID, func(tx pgx.Tx) error {
-		if err := insertKey(ctx, tx, key, h); err != nil {
-			return err
-		}
-		return writeAudit(ctx, tx, "accounts", rec)
-	})
-}
-
-func insertKey(ctx context.Context, tx pgx.Tx, key apikey.Key, h apikey.Hash) error {
-	_, err := tx.Exec(ctx, `
-		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, models,
-		       requests_per_minute, tokens_per_minute, concurrent_requests, expires_at, created_by, created_at,
-		       kind, owner_id, ip_allow, secret_at, rotate_by)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18::text[]::cidr[], $19, $20)`,
-		key.OrgID, key.ID, key.ProjectID, key.Name, key.Environment, h[:], key.Fingerprint, fromScopes(key.Scopes), key.Models,
-		key.Limits.RequestsPerMinute, key.Limits.TokensPerMinute, key.Limits.ConcurrentRequests,
-		nullable(key.ExpiresAt), key.CreatedBy, key.CreatedAt,
-		key.Kind, key.OwnerID, fromNetworks(key.IPs), key.SecretAt, nullable(key.RotateBy))
-	switch {
-	case sqlState(err) == stateForeignKey:
-		return fault.New(fault.NotFound, "there is no such project").At("project_id")
-	case err != nil:
-		return fmt.Errorf("insert key: %w", err)
-	}
-	return nil
-}
-
-// ListKeys implements [apikey.Store].
-func (k *Keys) ListKeys(ctx context.Context, org string, p apikey.Page) ([]apikey.Key, error) {
-	var keys []apikey.Key
-	err := k.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `
-			SELECT org_id, key_id, project_id, name, environment, fingerprint, scopes, models,
-			       requests_per_minute, tokens_per_minute, concurrent_requests,
-			       expires_at, revoked_at, created_by, created_at
-			  FROM accounts.api_keys WHERE org_id = $1 AND key_id > $2 ORDER BY key_id LIMIT $3`, org, p.After, p.Limit)
-		if err != nil {
-			return fmt.Errorf("query keys: %w", err)
-		}
-		keys, err = pgx.CollectRows(rows, scanKey)
-		return err //nolint:wrapcheck // translated by InOrg
-	})
-	return keys, err
-}
-
-func scanKey(row pgx.CollectableRow) (apikey.Key, error) {
-	var k apikey.Key
-	var scopes []string
-	var expires, revoked *time.Time
-	err := row.Scan(&k.OrgID, &k.ID, &k.ProjectID, &k.Name, &k.Environment, &k.Fingerprint, &scopes, &k.Models,
-		&k.Limits.RequestsPerMinute, &k.Limits.TokensPerMinute, &k.Limits.ConcurrentRequests,
-		&expires, &revoked, &k.CreatedBy, &k.CreatedAt)
-	if err != nil {
-		return apikey.Key{}, fmt.Errorf("scan key: %w", err)
-	}
-	k.Scopes, k.ExpiresAt, k.RevokedAt, k.CreatedAt = toScopes(scopes), moment(expires), moment(revoked), k.CreatedAt.UTC()
-	return k, nil
-}
-
-// RevokeKey implements [apikey.Store]. Only the first revocation changes the key
-// and is recorded.
-func (k *Keys) RevokeKey(ctx context.Context, org, keyID string, at time.Time, rec audit.Record) error {
-	return k.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `
-			UPDATE accounts.api_keys SET revoked_at = $3 WHERE org_id = $1 AND key_id = $2 AND revoked_at IS NULL`, org, keyID, at)
-		if err != nil {
-			return fmt.Errorf("revoke key: %w", err)
-		}
-		if tag.RowsAffected() == 1 {
-			return writeAudit(ctx, tx, "accounts", rec)
-		}
-		var known bool
-		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM accounts.api_keys WHERE org_id = $1 AND key_id = $2)`, org, keyID).Scan(&known)
-		switch {
-		case err != nil:
-			return fmt.Errorf("look up key: %w", err)
-		case !known:
-			return fault.New(fault.NotFound, "there is no such API key")
 		}
 		return nil
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"time"
 
@@ -32,11 +33,13 @@ var ErrNotLeading = errors.New("this process no longer leads")
 // session has ended: what the leader does must bear that.
 type Leader struct {
 	config *pgx.ConnConfig
+	lock   int64
 	log    *slog.Logger
 }
 
-// NewLeader makes a candidate for the lead in a database. It does no I/O.
-func NewLeader(databaseURL string, role Role, log *slog.Logger) (*Leader, error) {
+// NewLeader makes a candidate for the lead in a database, among the processes of one
+// group: those that do the same work. It does no I/O.
+func NewLeader(databaseURL string, role Role, group string, log *slog.Logger) (*Leader, error) {
 	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("read database URL: %w", redact(err))
@@ -48,7 +51,17 @@ func NewLeader(databaseURL string, role Role, log *slog.Logger) (*Leader, error)
 	config.RuntimeParams["tcp_keepalives_idle"] = "3"
 	config.RuntimeParams["tcp_keepalives_interval"] = "1"
 	config.RuntimeParams["tcp_keepalives_count"] = "3"
-	return &Leader{config: config, log: log}, nil
+	return &Leader{config: config, lock: leaderLock + groupOffset(group), log: log}, nil
+}
+
+// groupOffset keeps the locks of groups apart; the group of all has none.
+func groupOffset(group string) int64 {
+	if group == "" {
+		return 0
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(group))
+	return int64(h.Sum32()) << 32
 }
 
 // Lead calls work each time that this process becomes the leader, until ctx ends.
@@ -93,7 +106,7 @@ func (l *Leader) session(ctx context.Context, work func(context.Context)) error 
 	}
 	for {
 		var leads bool
-		err := ask(ctx, conn, "SELECT pg_try_advisory_lock($1)", &leads, leaderLock)
+		err := ask(ctx, conn, "SELECT pg_try_advisory_lock($1)", &leads, l.lock)
 		if err != nil {
 			return fmt.Errorf("ask for the lead: %w", err)
 		}

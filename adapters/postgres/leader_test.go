@@ -44,7 +44,7 @@ func newThrone(t *testing.T) *throne {
 // returns when it no longer does.
 func (th *throne) candidate(name string) (leave func()) {
 	th.t.Helper()
-	l, err := postgres.NewLeader(th.url, postgres.RoleAccounts, slog.New(slog.DiscardHandler))
+	l, err := postgres.NewLeader(th.url, postgres.RoleAccounts, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		th.t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestAProcessThatLeads(t *testing.T) {
 	if url == "" {
 		return // it is a process of the next test
 	}
-	l, err := postgres.NewLeader(url, postgres.RoleAccounts, slog.New(slog.DiscardHandler))
+	l, err := postgres.NewLeader(url, postgres.RoleAccounts, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

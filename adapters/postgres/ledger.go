@@ -341,6 +341,54 @@ ON CONFLICT (org_id, budget_id, window_start) DO UPDATE
    SET spent = w.spent + excluded.spent, granted = greatest(w.granted, w.spent + excluded.spent), seq = w.seq + 1
 RETURNING org_id, budget_id, window_start, spent, seq`
 
+// Exhaust records that budgets which block have reached 100 percent, where the data
+// plane has denied requests for want of them, and returns how many were looked at.
+// The threshold counts once in a window, as all do.
+func (l *Ledger) Exhaust(ctx context.Context) (int, error) {
+	n := 0
+	err := l.db.Do(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `
+			WITH taken AS (DELETE FROM analytics.exhausted_windows RETURNING org_id, budget_id, window_start)
+			SELECT b.budget_id, b.org_id, coalesce(b.project_id, ''), coalesce(b.api_key_id, ''), coalesce(b.model, ''), b.unit, b.period, b.time_zone,
+			       b.created_at, b.amount, b.thresholds, b.action, b.currency, w.window_start, w.window_end, w.spent
+			  FROM taken t
+			  JOIN analytics.budgets b ON b.org_id = t.org_id AND b.budget_id = t.budget_id
+			  JOIN analytics.budget_windows w ON w.org_id = t.org_id AND w.budget_id = t.budget_id AND w.window_start = t.window_start
+			 WHERE b.action = 'block' AND b.archived_at IS NULL AND $1 = ANY (b.thresholds)`, budget.Whole)
+		if err != nil {
+			return fmt.Errorf("take exhausted windows: %w", err)
+		}
+		var alerts alertColumns
+		list, err := pgx.CollectRows(rows, scanExhausted)
+		if err != nil {
+			return fmt.Errorf("read exhausted windows: %w", err)
+		}
+		for i := range list {
+			alerts.add(&list[i].Budget, list[i].window, list[i].spent, []int{budget.Whole})
+		}
+		n = len(list)
+		return alerts.insert(ctx, tx)
+	})
+	return n, err
+}
+
+// exhausted is a window of a budget for which a request was denied.
+type exhausted struct {
+	budget.Budget
+
+	window budget.Window
+	spent  int64
+}
+
+func scanExhausted(row pgx.CollectableRow) (exhausted, error) {
+	var x exhausted
+	var zone string
+	b := &x.Budget
+	err := row.Scan(&b.ID, &b.OrgID, &b.Scope.ProjectID, &b.Scope.APIKeyID, &b.Scope.Model, &b.Unit, &b.Period, &zone, &b.CreatedAt,
+		&b.Amount, &b.Thresholds, &b.Action, &b.Currency, &x.window.Start, &x.window.End, &x.spent)
+	return x, err //nolint:wrapcheck // pgx wraps it
+}
+
 // Bury moves events to the dead letters.
 func (l *Ledger) Bury(ctx context.Context, events []usage.Recorded, reason string) error {
 	return l.db.Do(ctx, func(tx pgx.Tx) error {

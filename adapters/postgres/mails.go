@@ -128,46 +128,63 @@ func (s *Mails) QueueTest(ctx context.Context, d mail.Draft, limit mail.TestLimi
 		case n >= limit.Most:
 			return fault.New(fault.RateLimited, "an organization can send %d test mails an hour", limit.Most).After(limit.Now.Sub(limit.Since))
 		}
-		if _, err := queueMails(ctx, tx, d.OrgID, limit.Now, []mail.Draft{d}); err != nil {
+		if err := queueMails(ctx, tx, d.OrgID, limit.Now, []mail.Draft{d}); err != nil {
 			return err
 		}
 		return writeAudit(ctx, tx, "accounts", rec)
 	})
 }
 
-// queueMails queues those of an organisation that are new, and says how many.
-func queueMails(ctx context.Context, tx pgx.Tx, org string, at time.Time, drafts []mail.Draft) (int, error) {
+// queueMails queues those of an organisation that are new.
+func queueMails(ctx context.Context, tx pgx.Tx, org string, at time.Time, drafts []mail.Draft) error {
 	n := len(drafts)
 	if n == 0 {
-		return 0, nil
+		return nil
 	}
 	ids, kinds, recipients, keys := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	data := make([][]byte, n)
 	for i, d := range drafts {
 		ids[i], kinds[i], recipients[i], data[i], keys[i] = d.ID, string(d.Kind), d.Recipient, d.Data, d.Key
 	}
-	tag, err := tx.Exec(ctx, `SELECT accounts.queue_mails($1, $2, $3, $4, $5::jsonb[], $6, $7)`, org, ids, kinds, recipients, data, keys, at)
-	if err != nil {
-		return 0, fmt.Errorf("queue mails: %w", err)
+	if _, err := tx.Exec(ctx, `SELECT accounts.queue_mails($1, $2, $3, $4, $5::jsonb[], $6, $7)`, org, ids, kinds, recipients, data, keys, at); err != nil {
+		return fmt.Errorf("queue mails: %w", err)
 	}
-	return int(tag.RowsAffected()), nil
+	return nil
 }
 
-// fanOut queues the mails that tell an event, in the transaction that puts it into
-// the log of events.
-func fanOut(ctx context.Context, tx pgx.Tx, p *mail.Planner, e event.Event) (int, error) {
-	if !p.Tells(e) {
-		return 0, nil
+// tell queues the mails about events that are new to the log, in the transaction
+// that puts them there.
+func (s *Events) tell(ctx context.Context, tx pgx.Tx, events []event.Event, fresh freshEvents, at time.Time) error {
+	if s.mails == nil {
+		return nil
 	}
+	given := make(map[string]event.Event, len(events))
+	for _, e := range events {
+		given[e.ID] = e
+	}
+	for i, eventID := range fresh.events {
+		e := given[eventID]
+		e.OrgID = fresh.orgs[i]
+		if !s.mails.Tells(e) {
+			continue
+		}
+		if err := tellOne(ctx, tx, s.mails, e, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tellOne(ctx context.Context, tx pgx.Tx, p *mail.Planner, e event.Event, at time.Time) error {
 	d, err := mailDirectory(ctx, tx, e.OrgID)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	key, err := mailKey(ctx, tx, e.OrgID, p.AboutKey(e))
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return queueMails(ctx, tx, e.OrgID, e.At, p.Plan(ctx, e, d, key))
+	return queueMails(ctx, tx, e.OrgID, at, p.Plan(ctx, e, d, key))
 }
 
 // mailKey is a key as mails show it; nil where there is none.

@@ -27,7 +27,7 @@ func (s *Mails) Lease(ctx context.Context, now, until time.Time, limit int) ([]m
 		}
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (q mail.Queued, err error) {
 			err = row.Scan(&q.ID, &q.OrgID, &q.Kind, &q.Recipient, &q.Data, &q.Attempts, &q.CreatedAt)
-			return q, err
+			return q, err //nolint:wrapcheck // wrapped below
 		})
 		if err != nil {
 			return fmt.Errorf("lease mails: %w", err)
@@ -80,8 +80,8 @@ const dueKeys = `
 	  SELECT k.org_id, k.key_id, k.project_id, k.name, k.rotate_by, k.expires_at, s.days
 	    FROM accounts.api_keys k
 	    JOIN accounts.organizations o ON o.org_id = k.org_id AND o.status IN ('active', 'trial')
-	    CROSS JOIN LATERAL (SELECT min(d) AS days FROM unnest($2::int[]) d WHERE k.rotate_by <= $1 + make_interval(days => d)) s
-	   WHERE k.revoked_at IS NULL AND k.suspended_at IS NULL AND k.rotate_by <= $1 + make_interval(days => 14)
+	    CROSS JOIN LATERAL (SELECT min(d) AS days FROM unnest($2::int[]) d WHERE k.rotate_by <= $1::timestamptz + make_interval(days => d)) s
+	   WHERE k.revoked_at IS NULL AND k.suspended_at IS NULL AND k.rotate_by <= $1::timestamptz + make_interval(days => 14)
 	     AND (k.expires_at IS NULL OR (k.expires_at > $1 AND k.expires_at > k.rotate_by))
 	     AND NOT EXISTS (SELECT FROM accounts.key_reminders r
 	                      WHERE r.org_id = k.org_id AND r.key_id = k.key_id AND r.rotate_by = k.rotate_by AND r.days = s.days)
@@ -123,7 +123,7 @@ func readDueKeys(ctx context.Context, tx pgx.Tx, now time.Time, limit int) ([]ma
 		if expires != nil {
 			k.ExpiresAt = *expires
 		}
-		return k, err
+		return k, err //nolint:wrapcheck // wrapped below
 	})
 	if err != nil {
 		return nil, fmt.Errorf("find keys that are due: %w", err)

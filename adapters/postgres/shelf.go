@@ -10,8 +10,11 @@ import (
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/model"
+	"github.com/aiaas/aiaas/shared/organization"
 	"github.com/aiaas/aiaas/shared/pricing"
 )
+
+var _ organization.Catalogue = (*Catalogue)(nil)
 
 func utcOrZero(t *time.Time) time.Time {
 	if t == nil {
@@ -63,12 +66,23 @@ func furnish(ctx context.Context, tx pgx.Tx, list []*model.Model) error {
 	return nil
 }
 
+// KnownModels implements [organization.Catalogue], under [RoleGateway] too.
+func (c *Catalogue) KnownModels(ctx context.Context, ids []string) ([]string, error) {
+	rows, err := c.db.pool.Query(ctx, `SELECT model_id FROM router.models WHERE model_id = ANY ($1)`, ids)
+	if err != nil {
+		return nil, translate(err)
+	}
+	known, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return known, translate(err)
+}
+
 // UpdateModel implements [model.Changes].
 func (c *Catalogue) UpdateModel(ctx context.Context, id string, change model.Change, rec audit.Record) error {
 	return c.db.InOrg(ctx, rec.OrgID, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
-			UPDATE router.models SET disabled_at = CASE $2::boolean WHEN true THEN coalesce(disabled_at, $3) WHEN false THEN NULL ELSE disabled_at END
-			 WHERE model_id = $1`, id, change.Disabled, rec.At)
+			UPDATE router.models SET disabled_at = CASE $2::boolean WHEN true THEN coalesce(disabled_at, $3) WHEN false THEN NULL ELSE disabled_at END,
+			       restricted = coalesce($4, restricted)
+			 WHERE model_id = $1`, id, change.Disabled, rec.At, change.Restricted)
 		switch {
 		case err != nil:
 			return fmt.Errorf("update model: %w", err)

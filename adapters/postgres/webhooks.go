@@ -110,7 +110,10 @@ func oneWebhook(ctx context.Context, tx pgx.Tx, r ref, lock string) (event.Webho
 		return event.Webhook{}, fmt.Errorf("query webhook: %w", err)
 	}
 	w, err := pgx.CollectExactlyOneRow(rows, scanWebhook)
-	return w, missing(err, "read webhook", fault.New(fault.NotFound, "there is no such webhook"))
+	if err != nil {
+		return w, missing(err, "read webhook", fault.New(fault.NotFound, "there is no such webhook"))
+	}
+	return w, nil
 }
 
 // ChangeWebhook implements [event.Webhooks].
@@ -132,7 +135,7 @@ func (s *Webhooks) ChangeWebhook(ctx context.Context, org, webhookID string, cha
 			return fmt.Errorf("update webhook: %w", err)
 		}
 		if before.Enabled && !w.Enabled {
-			if err := abandon(ctx, tx, w, "The webhook was disabled."); err != nil {
+			if err := dropPending(ctx, tx, w, "The webhook was disabled."); err != nil {
 				return err
 			}
 		}
@@ -141,8 +144,8 @@ func (s *Webhooks) ChangeWebhook(ctx context.Context, org, webhookID string, cha
 	return w, err
 }
 
-// abandon gives up what is pending of a webhook.
-func abandon(ctx context.Context, tx pgx.Tx, w event.Webhook, why string) error {
+// dropPending gives up what is pending of a webhook.
+func dropPending(ctx context.Context, tx pgx.Tx, w event.Webhook, why string) error {
 	_, err := tx.Exec(ctx, `UPDATE accounts.webhook_deliveries SET status = 'failed', error = $3, finished_at = $4
 		WHERE org_id = $1 AND webhook_id = $2 AND status = 'pending'`, w.OrgID, w.ID, why, w.UpdatedAt)
 	if err != nil {

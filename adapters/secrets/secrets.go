@@ -1,5 +1,5 @@
 // Package secrets encrypts what the platform must be able to read again, such as
-// the credentials of backends: AES-256-GCM under one key, each value bound to the
+// the credentials of backends and what webhooks are signed with: AES-256-GCM under one key, each value bound to the
 // host that it may be sent to, so that a row copied to another address opens
 // nothing.
 package secrets
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/aiaas/aiaas/shared/event"
 	"github.com/aiaas/aiaas/shared/model"
 )
 
@@ -30,7 +31,10 @@ type Box struct {
 	getenv func(string) string
 }
 
-var _ model.Sealer = (*Box)(nil)
+var (
+	_ model.Sealer = (*Box)(nil)
+	_ event.Vault  = (*Box)(nil)
+)
 
 // New makes a box with a key of KeySize bytes. getenv looks up credentials that
 // are kept in the environment.
@@ -148,7 +152,12 @@ func (b *Box) Credential(be model.Backend) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("address of backend %s: %w", be.ID, err)
 	}
-	text, ok := strings.CutPrefix(string(be.Credential), prefix)
+	return b.Open(string(be.Credential), host)
+}
+
+// Open is what was sealed for a host.
+func (b *Box) Open(sealed, host string) (string, error) {
+	text, ok := strings.CutPrefix(sealed, prefix)
 	raw, err := base64.RawStdEncoding.DecodeString(text)
 	if !ok || err != nil || len(raw) < b.aead.NonceSize() {
 		return "", errSealed

@@ -93,6 +93,7 @@ func (e *exam) run(ctx context.Context) {
 	e.checkFolder()
 	e.checkSecrets()
 	e.checkDisk()
+	e.checkMail(ctx)
 	e.checkProfile()
 	e.checkServer(ctx)
 	e.checkDatabases(ctx)

@@ -113,7 +113,7 @@ func connectError(err error) string {
 func (e *exam) checkRoles(ctx context.Context, conn *pgx.Conn) {
 	roles := []string{
 		string(postgres.RoleGateway), string(postgres.RoleRouter), string(postgres.RoleAccounts), string(postgres.RoleAnalytics), string(postgres.RoleMetering),
-		string(postgres.RoleBilling),
+		string(postgres.RoleBilling), string(postgres.RoleMailer), string(postgres.RoleAuditor),
 	}
 	rows, err := conn.Query(ctx, `
 		SELECT r FROM unnest($1::text[]) r LEFT JOIN pg_roles p ON p.rolname = r

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,17 +34,45 @@ const gcPercent = 400
 const closeTimeout = 20 * time.Second
 
 func serveCommand() *cobra.Command {
-	return &cobra.Command{
+	var only []string
+	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run all functions in one process",
 		Long: "serve runs the whole platform. Without DATABASE_URL it starts a PostgreSQL of its own in the data folder.\n" +
 			"The first start creates an organization, its keys and the demo model.",
 		Args: client.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p := &process{out: cmd.OutOrStdout(), log: slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)), getenv: os.Getenv}
+			chosen, err := choose(only)
+			if err != nil {
+				return err
+			}
+			p := &process{
+				out: cmd.OutOrStdout(), log: slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)), getenv: os.Getenv,
+				functions: chosen, group: strings.Join(only, ","),
+			}
 			return p.serve(cmd.Context())
 		},
 	}
+	c.Flags().StringSliceVar(&only, "functions", nil, "serve these functions only, as processes that share the work do; default: all")
+	return c
+}
+
+// choose takes the functions of these names, in order; all where none is named.
+func choose(names []string) ([]function.Entry, error) {
+	all := functions.Catalogue()
+	if len(names) == 0 {
+		return all, nil
+	}
+	slices.Sort(names)
+	var chosen []function.Entry
+	for _, name := range slices.Compact(names) {
+		i := slices.IndexFunc(all, func(e function.Entry) bool { return e.Spec.Name == name })
+		if i < 0 {
+			return nil, client.Usage("there is no function %q", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
 }
 
 func migrateCommand() *cobra.Command {
@@ -67,6 +97,9 @@ type process struct {
 	out    io.Writer // for the person who started it
 	log    *slog.Logger
 	getenv func(string) string
+
+	functions []function.Entry // that it serves
+	group     string           // of the processes that serve the same; "" for all
 }
 
 func (p *process) env(fatal func(error)) *function.Env {
@@ -191,11 +224,11 @@ func (p *process) run(ctx context.Context, env *function.Env, s open.Settings, l
 	if err != nil {
 		return err
 	}
-	server, err := httpshim.New(ctx, env, functions.Catalogue())
+	server, err := httpshim.New(ctx, env, p.functions)
 	if err != nil {
 		return err
 	}
-	leader, err := open.Leader(ctx, env)
+	leader, err := open.Leader(ctx, env, p.group)
 	if err != nil {
 		return err
 	}

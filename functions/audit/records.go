@@ -59,15 +59,15 @@ type listInput struct {
 type listOutput struct{ Body rest.List[Record] }
 
 func (h *handlers) list(ctx context.Context, p authz.Principal, in *listInput) (*listOutput, error) {
-	before, err := in.Paging.After(id.Audit)
+	before, err := in.After(id.Audit)
 	if err != nil {
 		return nil, err
 	}
 	f := audit.Filter{
 		Actor: in.Actor, Action: in.Action, Target: in.Target, Outcome: audit.Outcome(in.Outcome), Address: in.Address,
-		RequestID: in.RequestID, Start: in.Start, End: in.End,
+		RequestID: in.RequestID, Start: in.Start, End: in.End, OrgID: in.OrgID,
 	}
-	list, err := h.svc.List(ctx, p, in.OrgID, f, before, in.Fetch())
+	list, err := h.svc.List(ctx, p, f, before, in.Fetch())
 	if err != nil {
 		return nil, err
 	}

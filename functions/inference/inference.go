@@ -7,6 +7,7 @@ package inference
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -61,6 +62,7 @@ type Config struct {
 	Keys      relay.Keys
 	Catalogue relay.Catalogue
 	Known     Known
+	Uses      Uses // nil: nobody asks when a key was last used
 	Access    AccessLog
 	Origins   *origin.Finder
 	Now       func() time.Time
@@ -71,6 +73,11 @@ type Config struct {
 // Known tells whose a key is that was refused, where it is somebody's.
 type Known interface {
 	Known(text string) (*apikey.Record, bool)
+}
+
+// Uses remembers when keys were last used.
+type Uses interface {
+	Note(ctx context.Context, r *apikey.Record, address string)
 }
 
 // AccessLog takes lines about requests that leave no usage.
@@ -120,6 +127,9 @@ func (c Config) handle(path string, h handler) http.Handler {
 			c.fail(w, r, x.id, err)
 		}
 		c.log(x, err)
+		if c.Uses != nil && x.seen.Key != nil {
+			c.Uses.Note(r.Context(), x.seen.Key, x.from.Address)
+		}
 	})
 }
 

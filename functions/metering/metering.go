@@ -17,6 +17,7 @@ const (
 	JobDrain      = "drain"
 	JobFold       = "fold"
 	JobPartitions = "partitions"
+	JobExhausted  = "exhausted"
 )
 
 // Spec describes the function.
@@ -29,6 +30,7 @@ func Spec() function.Spec {
 			{Job: JobDrain, Every: 250 * time.Millisecond, EachProcess: true},
 			{Job: JobFold, Every: 5 * time.Second},
 			{Job: JobPartitions, Every: 12 * time.Hour},
+			{Job: JobExhausted, Every: time.Second},
 		},
 		MemoryMiB: 256, Timeout: time.Minute,
 	}
@@ -44,6 +46,8 @@ type Booker interface {
 type Keeper interface {
 	Fold(ctx context.Context) (int, error)
 	EnsurePartitions(ctx context.Context, at time.Time) (int, error)
+	// Exhaust records the budgets that requests were denied for.
+	Exhaust(ctx context.Context) (int, error)
 }
 
 // New makes the function.
@@ -51,8 +55,9 @@ func New(b Booker, k Keeper, now func() time.Time) function.Function {
 	return function.Function{
 		Messages: func(ctx context.Context, batch []function.Message) ([]string, error) { return take(ctx, b, batch) },
 		Jobs: map[string]function.Job{
-			JobDrain: func(ctx context.Context) (function.Counts, error) { return counted("events")(b.Drain(ctx)) },
-			JobFold:  func(ctx context.Context) (function.Counts, error) { return counted("deltas")(k.Fold(ctx)) },
+			JobDrain:     func(ctx context.Context) (function.Counts, error) { return counted("events")(b.Drain(ctx)) },
+			JobFold:      func(ctx context.Context) (function.Counts, error) { return counted("deltas")(k.Fold(ctx)) },
+			JobExhausted: func(ctx context.Context) (function.Counts, error) { return counted("windows")(k.Exhaust(ctx)) },
 			JobPartitions: func(ctx context.Context) (function.Counts, error) {
 				return counted("partitions")(k.EnsurePartitions(ctx, now()))
 			},

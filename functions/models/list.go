@@ -19,6 +19,7 @@ type PlatformModel struct {
 	OwnedBy         string    `json:"owned_by"`
 	MaxOutputTokens int64     `json:"max_output_tokens"`
 	Disabled        bool      `json:"disabled"`
+	Restricted      bool      `json:"restricted" doc:"Only organizations that it is granted to may use it."`
 	Callable        bool      `json:"callable" doc:"It is enabled, has an enabled backend, and a price in the first price book."`
 	Price           *Price    `json:"price" doc:"The price in force in the first price book; null where there is none."`
 	Backends        []Backend `json:"backends" nullable:"false"`
@@ -27,7 +28,7 @@ type PlatformModel struct {
 
 func (h *handlers) show(m *model.Model) PlatformModel {
 	out := PlatformModel{
-		ID: m.ID, OwnedBy: m.OwnedBy, MaxOutputTokens: m.MaxOutputTokens, Disabled: !m.DisabledAt.IsZero(),
+		ID: m.ID, OwnedBy: m.OwnedBy, MaxOutputTokens: m.MaxOutputTokens, Disabled: !m.DisabledAt.IsZero(), Restricted: m.Restricted,
 		Backends: make([]Backend, len(m.Backends)), CreatedAt: m.CreatedAt,
 	}
 	for i := range m.Backends {
@@ -80,7 +81,8 @@ func (h *handlers) getModel(ctx context.Context, p authz.Principal, in *getModel
 
 // ModelChange is the body that changes a model.
 type ModelChange struct {
-	Disabled *bool `json:"disabled,omitempty"`
+	Disabled   *bool `json:"disabled,omitempty"`
+	Restricted *bool `json:"restricted,omitempty" doc:"true: only for organizations that it is granted to. false: open to all."`
 }
 
 type updateModelInput struct {

@@ -57,7 +57,7 @@ func Spec() function.Spec {
 			},
 			{
 				Method: http.MethodPatch, Path: "/v1/models/{id}", OperationID: "updateModel", Tag: tag, Scope: scope,
-				Summary: "Disable or enable a model", Description: "A disabled model is to callers as if it did not exist, everywhere within a second. Requests that run go on. A slash in the model's id is written as %2F.",
+				Summary: "Disable, enable or restrict a model", Description: "A disabled model is to callers as if it did not exist, and a restricted one to organizations that it is not granted to; everywhere within a second. Requests that run go on. A slash in the model's id is written as %2F.",
 			},
 			{
 				Method: http.MethodPatch, Path: "/v1/backends/{id}", OperationID: "updateBackend", Tag: tag, Scope: scope,
@@ -100,6 +100,7 @@ type NewModel struct {
 	ID              string `json:"id" minLength:"1" maxLength:"200" doc:"What clients name in their requests."`
 	OwnedBy         string `json:"owned_by,omitempty" maxLength:"200" doc:"Shown in the list of models; left out: aiaas."`
 	MaxOutputTokens int64  `json:"max_output_tokens,omitempty" minimum:"1" doc:"The most output of a request that sets no bound itself; left out: 4096."`
+	Restricted      bool   `json:"restricted,omitempty" doc:"Only for organizations that it is granted to; left out: it is open to all."`
 }
 
 // Model is a model as it was added.
@@ -107,6 +108,7 @@ type Model struct {
 	ID              string    `json:"id"`
 	OwnedBy         string    `json:"owned_by"`
 	MaxOutputTokens int64     `json:"max_output_tokens"`
+	Restricted      bool      `json:"restricted" doc:"Only organizations that it is granted to may use it."`
 	CreatedAt       time.Time `json:"created_at"`
 }
 
@@ -120,7 +122,7 @@ func (h *handlers) createModel(ctx context.Context, p authz.Principal, in *creat
 		return nil, err
 	}
 	return &createModelOutput{Body: Model{
-		ID: m.ID, OwnedBy: m.OwnedBy, MaxOutputTokens: m.MaxOutputTokens, CreatedAt: m.CreatedAt.Truncate(time.Microsecond),
+		ID: m.ID, OwnedBy: m.OwnedBy, MaxOutputTokens: m.MaxOutputTokens, Restricted: m.Restricted, CreatedAt: m.CreatedAt.Truncate(time.Microsecond),
 	}}, nil
 }
 

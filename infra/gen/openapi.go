@@ -6,11 +6,14 @@ import (
 	"github.com/aiaas/aiaas/functions/analytics"
 	"github.com/aiaas/aiaas/functions/audit"
 	"github.com/aiaas/aiaas/functions/budgets"
+	"github.com/aiaas/aiaas/functions/identity"
 	inference "github.com/aiaas/aiaas/functions/inference/openapi"
 	"github.com/aiaas/aiaas/functions/invoices"
 	"github.com/aiaas/aiaas/functions/keys"
 	"github.com/aiaas/aiaas/functions/models"
+	"github.com/aiaas/aiaas/functions/notifications"
 	"github.com/aiaas/aiaas/functions/operations"
+	"github.com/aiaas/aiaas/functions/organizations"
 	"github.com/aiaas/aiaas/functions/requests"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/rest"
@@ -29,9 +32,18 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 	doc := rest.NewDocument("AIaaS", version, description,
 		rest.Tag{Name: "Inference", Description: "Call models. Paid by tokens, at the price in force when the request was admitted."},
 		rest.Tag{Name: "Usage", Description: "What was used, and its exact cost."},
+		rest.Tag{Name: "Organizations", Description: "The own organization and its settings; and all of them, for the platform's administrators."},
+		rest.Tag{Name: "Plans", Description: "Named sets of limits. For the platform's administrators."},
 		rest.Tag{Name: "API keys", Description: "Hand out and revoke keys."},
+		rest.Tag{Name: "Members", Description: "The people of an organisation, and the programs that act for it."},
+		rest.Tag{Name: "Roles", Description: "What members may do: built-in roles, and those that an organisation makes."},
+		rest.Tag{Name: "Projects", Description: "Projects, and who works in them."},
+		rest.Tag{Name: "Access", Description: "Who the caller is, what anybody may do, and why."},
 		rest.Tag{Name: "Budgets", Description: "Limit what is spent, by organisation, project, key or model."},
 		rest.Tag{Name: "Invoices", Description: "What is to be paid for a month, as JSON, CSV and PDF; who is billed, and who bills."},
+		rest.Tag{Name: "Events", Description: "What happened, and the catalogue of all that can."},
+		rest.Tag{Name: "Webhooks", Description: "Addresses that hear of events, signed as Standard Webhooks have it."},
+		rest.Tag{Name: "Mails", Description: "What became of the mails of the organization."},
 		rest.Tag{Name: "Catalogue", Description: "Models, backends and prices. For the platform's administrators."},
 		rest.Tag{Name: "Audit", Description: "Who did what, and who was refused what: append-only, chained, signed, verifiable."},
 		rest.Tag{Name: "Jobs", Description: "What runs by schedule, what it did, and starting it by hand. For the platform's administrators."},
@@ -57,7 +69,7 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 
 func describers() map[string]func(*rest.Document) {
 	return map[string]func(*rest.Document){
-		"analytics": analytics.Describe, "audit": audit.Describe, "budgets": budgets.Describe, "invoices": invoices.Describe, "keys": keys.Describe,
-		"models": models.Describe, "operations": operations.Describe, "requests": requests.Describe,
+		"analytics": analytics.Describe, "identity": identity.Describe, "audit": audit.Describe, "budgets": budgets.Describe, "invoices": invoices.Describe, "keys": keys.Describe,
+		"models": models.Describe, "notifications": notifications.Describe, "operations": operations.Describe, "organizations": organizations.Describe, "requests": requests.Describe,
 	}
 }

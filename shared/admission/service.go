@@ -19,11 +19,15 @@ var ErrStale = errors.New("configuration has moved on")
 type Service struct {
 	limiter Limiter
 	granter Granter
+	denials *Denials // may be nil
 	asking  sync.Map // org → *sync.Mutex: one question at a time for each
 }
 
 // NewService makes a service.
 func NewService(l Limiter, g Granter) *Service { return &Service{limiter: l, granter: g} }
+
+// Tell lets denials for want of budget be told of.
+func (s *Service) Tell(d *Denials) { s.denials = d }
 
 // Admit admits a request or says why not: RateLimited, BudgetExceeded,
 // Unavailable, or ErrStale. The verdict has the state of the limits either way.
@@ -43,6 +47,7 @@ func (s *Service) Admit(ctx context.Context, r *Request) (Verdict, error) {
 	case Limited:
 		return v, limited(v)
 	default:
+		s.denials.add(r.Org, r.At, v.Lacks)
 		return v, fault.New(fault.BudgetExceeded, "budget %s does not leave room for this request", v.Budget).With("budget", v.Budget)
 	}
 }

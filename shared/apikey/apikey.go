@@ -54,9 +54,31 @@ const (
 	livePrefix  = "aiaas_live_"
 	devPrefix   = "aiaas_dev_"
 	randomLen   = 43 // 256 bits in base 62
-	checksumLen = 6  // 32 bits in base 62
-	alphabet    = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	checksumLen = ChecksumLen
+	alphabet    = Alphabet
 )
+
+// What secret scanners need to tell keys from look-alikes.
+const (
+	ChecksumLen = 6 // 32 bits in base 62
+	// Alphabet are the digits of base 62.
+	Alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// Prefix is what keys of the environment begin with.
+func (e Environment) Prefix() string {
+	if e == Development {
+		return devPrefix
+	}
+	return livePrefix
+}
+
+// Example is a text in the form of a key, with a right checksum: what would be one if
+// 256 random bits were all zero.
+func Example() Secret {
+	body := livePrefix + strings.Repeat(alphabet[:1], randomLen)
+	return Secret{text: body + checksum(body)}
+}
 
 // MaxLen is longer than any key; longer input is refused before any work.
 const MaxLen = 128
@@ -75,11 +97,7 @@ type Hash [sha256.Size]byte
 func NewSecret(env Environment) Secret {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw) // never fails: it ends the process instead
-	prefix := livePrefix
-	if env == Development {
-		prefix = devPrefix
-	}
-	body := prefix + base62(new(big.Int).SetBytes(raw), randomLen)
+	body := env.Prefix() + base62(new(big.Int).SetBytes(raw), randomLen)
 	return Secret{text: body + checksum(body)}
 }
 

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aiaas/aiaas/shared/apikey"
-	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/tenant"
@@ -119,7 +118,7 @@ func TestWhereTheKeyStands(t *testing.T) {
 	}
 }
 
-// store is keys in memory: what a resolver reads and a service writes.
+// store is what a resolver reads.
 type store struct {
 	records  map[apikey.Hash]apikey.Record
 	reads    int
@@ -127,9 +126,6 @@ type store struct {
 	latest   uint64
 	versions map[string]uint64
 	clock    time.Time
-	created  []apikey.Key
-	audit    []audit.Record
-	revoked  []string
 }
 
 func newStore() *store {
@@ -158,30 +154,9 @@ func (s *store) Bump(_ context.Context, org string) error {
 	return nil
 }
 
-func (s *store) CreateKey(_ context.Context, k apikey.Key, h apikey.Hash, rec audit.Record) error {
-	if s.err != nil {
-		return s.err
-	}
-	s.created, s.audit = append(s.created, k), append(s.audit, rec)
-	s.records[h] = apikey.Record{KeyID: k.ID, OrgID: k.OrgID}
-	return nil
-}
-
-func (s *store) ListKeys(_ context.Context, org string, p apikey.Page) ([]apikey.Key, error) {
-	return []apikey.Key{{OrgID: org, Name: p.After}}, nil
-}
-
-func (s *store) RevokeKey(_ context.Context, org, keyID string, _ time.Time, rec audit.Record) error {
-	if s.err != nil {
-		return s.err
-	}
-	s.revoked, s.audit = append(s.revoked, org+"/"+keyID), append(s.audit, rec)
-	return nil
-}
-
 func (s *store) add(change func(*apikey.Record)) (key string, h apikey.Hash) {
 	secret := apikey.NewSecret(apikey.Production)
-	r := apikey.Record{KeyID: "key_1", OrgID: "org_1", OrgStatus: tenant.Active}
+	r := apikey.Record{KeyID: "key_1", OrgID: "org_1", OrgStatus: tenant.Active, OwnerActive: true}
 	if change != nil {
 		change(&r)
 	}
@@ -198,6 +173,11 @@ func TestOneAnswerToEveryKeyThatIsNotGood(t *testing.T) {
 		"unknown":   apikey.NewSecret(apikey.Production).Reveal(),
 		"no key":    "sk-1",
 		"revoked":   with(func(r *apikey.Record) { r.Revoked = true }),
+		"on hold":   with(func(r *apikey.Record) { r.Suspended = true }),
+		"nobody's":  with(func(r *apikey.Record) { r.OwnerActive = false }),
+		"archived":  with(func(r *apikey.Record) { r.ProjectArchived = true }),
+		"replaced":  with(func(r *apikey.Record) { r.SecretUntil = noon() }),
+		"tried":     with(func(r *apikey.Record) { r.OrgStatus, r.TrialEnds = tenant.Trial, noon() }),
 		"expired":   with(func(r *apikey.Record) { r.ExpiresAt = noon() }),
 		"suspended": with(func(r *apikey.Record) { r.OrgStatus = tenant.Suspended }),
 		"closed":    with(func(r *apikey.Record) { r.OrgStatus = tenant.Closed }),
@@ -208,11 +188,10 @@ func TestOneAnswerToEveryKeyThatIsNotGood(t *testing.T) {
 		}
 	}
 	for name, key := range map[string]string{
-		"active": with(nil),
-		"trial":  with(func(r *apikey.Record) { r.OrgStatus = tenant.Trial }),
-		"expires in a moment": with(func(r *apikey.Record) {
-			r.ExpiresAt = noon().Add(1)
-		}),
+		"active":               with(nil),
+		"trial":                with(func(r *apikey.Record) { r.OrgStatus = tenant.Trial }),
+		"expires in a moment":  with(func(r *apikey.Record) { r.ExpiresAt = noon().Add(1) }),
+		"replaced in a moment": with(func(r *apikey.Record) { r.SecretUntil = noon().Add(1) }),
 	} {
 		if got, err := r.Resolve(t.Context(), key); err != nil || got.KeyID != "key_1" {
 			t.Errorf("%s: %v, %v", name, got, err)
@@ -291,127 +270,6 @@ func TestALookUpThatFailsIsUnavailableAndNotKept(t *testing.T) {
 	}
 }
 
-func creator(scopes ...authz.Scope) authz.Principal {
-	return authz.Principal{OrgID: "org_1", ProjectID: "proj_1", KeyID: "key_admin", Scopes: scopes}
-}
-
-func one() *int64  { n := int64(1); return &n }
-func zero() *int64 { return new(int64) }
-
-func TestKeysThatMayBeMade(t *testing.T) {
-	all := creator(append(authz.Scopes(), authz.Platform)...)
-	narrow := creator(authz.KeysWrite, authz.Inference)
-	tied := all
-	tied.Models = []string{"a", "b"}
-	for _, c := range []struct {
-		name  string
-		by    authz.Principal
-		n     apikey.NewKey
-		code  fault.Code // "" where it is made
-		param string
-	}{
-		{"all scopes of one who has them", all, apikey.NewKey{Name: "n", Scopes: authz.Scopes()}, "", ""},
-		{"a scope that its maker has", narrow, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}}, "", ""},
-		{"limits of its own", all, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, Limits: apikey.OwnLimits{RequestsPerMinute: one()}}, "", ""},
-		{"for development", all, apikey.NewKey{Name: "n", Environment: apikey.Development, Scopes: []authz.Scope{authz.Inference}}, "", ""},
-		{"fewer models than its maker", tied, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, Models: []string{"b"}}, "", ""},
-		{"no model at all", tied, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, Models: []string{}}, "", ""},
-		{"by nobody", authz.Principal{}, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}}, fault.Unauthenticated, ""},
-		{"by one who may not", creator(authz.Inference), apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}}, fault.Forbidden, ""},
-		{"more than its maker has", narrow, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference, authz.UsageRead}}, fault.Forbidden, "scopes"},
-		{"the platform's scope", all, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Platform}}, fault.Unprocessable, "scopes"},
-		{"a scope that there is not", all, apikey.NewKey{Name: "n", Scopes: []authz.Scope{"everything"}}, fault.Unprocessable, "scopes"},
-		{"no scope", all, apikey.NewKey{Name: "n"}, fault.Unprocessable, "scopes"},
-		{"more models than its maker", tied, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, Models: []string{"a", "c"}}, fault.Forbidden, "models"},
-		{"a model without name", all, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, Models: []string{""}}, fault.Unprocessable, "models"},
-		{"models without end", all, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, Models: slices.Repeat([]string{"a"}, 201)}, fault.Unprocessable, "models"},
-		{"no name", all, apikey.NewKey{Scopes: []authz.Scope{authz.Inference}}, fault.Unprocessable, "name"},
-		{"a long name", all, apikey.NewKey{Name: strings.Repeat("n", 201), Scopes: []authz.Scope{authz.Inference}}, fault.Unprocessable, "name"},
-		{"a name with a line break", all, apikey.NewKey{Name: "a\nb", Scopes: []authz.Scope{authz.Inference}}, fault.Unprocessable, "name"},
-		{"an environment that there is not", all, apikey.NewKey{Name: "n", Environment: "staging", Scopes: []authz.Scope{authz.Inference}}, fault.Unprocessable, "environment"},
-		{"expired", all, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, ExpiresAt: noon()}, fault.Unprocessable, "expires_at"},
-		{"a limit of nothing", all, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}, Limits: apikey.OwnLimits{ConcurrentRequests: zero()}}, fault.Unprocessable, "limits"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newStore()
-			k, secret, err := (&apikey.Service{Store: s, Bump: s, Now: s.now}).Create(t.Context(), c.by, c.n)
-			if c.code != "" {
-				f := fault.From(err)
-				if err == nil || f.Code != c.code || f.Param != c.param || len(s.created) != 0 || secret != (apikey.Secret{}) {
-					t.Errorf("%v at %q, %d made; want %s at %q", err, f.Param, len(s.created), c.code, c.param)
-				}
-				return
-			}
-			if err != nil || len(s.created) != 1 || len(s.audit) != 1 {
-				t.Fatalf("%v, %d made, %d audited", err, len(s.created), len(s.audit))
-			}
-			if k.OrgID != "org_1" || k.ProjectID != "proj_1" || k.CreatedBy != "key_admin" || k.Fingerprint != secret.Fingerprint() || k.State(noon()) != "active" {
-				t.Errorf("key %+v", k)
-			}
-			if _, known := s.records[secret.Hash()]; !known {
-				t.Error("its hash is not stored")
-			}
-			if rec := s.audit[0]; rec.Action != "key.create" || rec.Target != k.ID || strings.Contains(fmt.Sprint(rec.Detail), secret.Reveal()) {
-				t.Errorf("audit %+v", rec)
-			}
-		})
-	}
-}
-
-// A key that names no models gets its maker's, not all.
-func TestAKeyInheritsTheModelsOfItsMaker(t *testing.T) {
-	s := newStore()
-	by := creator(authz.KeysWrite, authz.Inference)
-	by.Models = []string{"a"}
-	k, _, err := (&apikey.Service{Store: s, Bump: s, Now: s.now}).Create(t.Context(), by, apikey.NewKey{Name: "n", Scopes: []authz.Scope{authz.Inference}})
-	if err != nil || !slices.Equal(k.Models, []string{"a"}) {
-		t.Errorf("models %v, %v; want its maker's", k.Models, err)
-	}
-}
-
-func TestRevoking(t *testing.T) {
-	s := newStore()
-	service := &apikey.Service{Store: s, Bump: s, Now: s.now}
-	if err := service.Revoke(t.Context(), creator(authz.KeysRead), "key_2"); !fault.Is(err, fault.Forbidden) || len(s.revoked) != 0 {
-		t.Errorf("by one who may not: %v", err)
-	}
-	if err := service.Revoke(t.Context(), creator(authz.KeysWrite), "key_2"); err != nil || s.revoked[0] != "org_1/key_2" || s.versions["org_1"] == 0 || s.audit[0].Action != "key.revoke" {
-		t.Errorf("%v, revoked %v, version %d", err, s.revoked, s.versions["org_1"])
-	}
-	before := s.latest
-	s.err = fault.New(fault.NotFound, "")
-	if err := service.Revoke(t.Context(), creator(authz.KeysWrite), "key_3"); !fault.Is(err, fault.NotFound) || s.latest != before {
-		t.Errorf("a key that there is not: %v", err)
-	}
-}
-
-func TestListing(t *testing.T) {
-	s := newStore()
-	service := &apikey.Service{Store: s, Bump: s, Now: s.now}
-	if _, err := service.List(t.Context(), creator(authz.Inference), apikey.Page{}); !fault.Is(err, fault.Forbidden) {
-		t.Errorf("by one who may not: %v", err)
-	}
-	if got, err := service.List(t.Context(), creator(authz.KeysRead), apikey.Page{After: "x"}); err != nil || got[0].OrgID != "org_1" || got[0].Name != "x" {
-		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-func TestStates(t *testing.T) {
-	for _, c := range []struct {
-		key  apikey.Key
-		want string
-	}{
-		{apikey.Key{}, "active"},
-		{apikey.Key{ExpiresAt: noon().Add(1)}, "active"},
-		{apikey.Key{ExpiresAt: noon()}, "expired"},
-		{apikey.Key{RevokedAt: noon().Add(-1), ExpiresAt: noon().Add(-1)}, "revoked"},
-	} {
-		if got := c.key.State(noon()); got != c.want {
-			t.Errorf("%+v is %s; want %s", c.key, got, c.want)
-		}
-	}
-}
-
 func TestTheFounding(t *testing.T) {
 	f, c := apikey.Found(noon())
 	if len(f.Organizations) != 2 {
@@ -430,7 +288,7 @@ func TestTheFounding(t *testing.T) {
 	if api.OrgID != c.OrganizationID || admin.OrgID != c.OrganizationID || platform.OrgID == c.OrganizationID || api.ProjectID != c.ProjectID {
 		t.Errorf("keys of %s, %s, %s; want the first organisation's, and the platform's own", api.OrgID, admin.OrgID, platform.OrgID)
 	}
-	if slices.Contains(api.Scopes, authz.KeysWrite) || slices.Contains(admin.Scopes, authz.Platform) || !slices.Equal(platform.Scopes, []authz.Scope{authz.Platform}) {
+	if slices.Contains(api.Scopes, authz.KeysWrite) || slices.Contains(admin.Scopes, authz.Platform) || !slices.Contains(platform.Scopes, authz.Platform) || slices.Contains(platform.Scopes, authz.Inference) {
 		t.Errorf("scopes %v, %v, %v", api.Scopes, admin.Scopes, platform.Scopes)
 	}
 }

@@ -73,7 +73,7 @@ func (s *Service) on(ctx context.Context, p authz.Principal, keyID string, a act
 // new one.
 func (s *Service) Update(ctx context.Context, p authz.Principal, keyID string, c Patch) (Key, error) {
 	now := s.Now()
-	return s.on(ctx, p, keyID, act{authz.DoKeysUpdate, "key.change", func(k *Key, g Grounds) (*Replacement, map[string]any, error) {
+	return s.on(ctx, p, keyID, act{authz.DoKeysUpdate, "key.update", func(k *Key, g Grounds) (*Replacement, map[string]any, error) {
 		if k.Over(now) {
 			return nil, nil, errOver(*k, now)
 		}

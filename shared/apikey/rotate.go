@@ -38,9 +38,11 @@ func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, o
 		if overlap > 0 {
 			k.Overlap = now.Add(overlap)
 		}
-		return &Replacement{Hash: secret.Hash(), Until: k.Overlap}, map[string]any{
-			"fingerprint": k.Fingerprint, "previous_fingerprint": before, "overlap_until": k.Overlap, "rotate_by": k.RotateBy,
-		}, nil
+		detail := map[string]any{"fingerprint": k.Fingerprint, "previous_fingerprint": before, "rotate_by": k.RotateBy}
+		if overlap > 0 {
+			detail["overlap_until"] = k.Overlap
+		}
+		return &Replacement{Hash: secret.Hash(), Until: k.Overlap}, detail, nil
 	}})
 	if err != nil {
 		return Rotated{}, err

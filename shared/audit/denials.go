@@ -38,13 +38,13 @@ type DenialSink interface {
 
 // The bounds of what is kept of denials.
 const (
-	denialKinds   = 10_000 // kinds within a minute; more are counted and told to the operator
-	denialsKept   = 10_000 // records that wait for the sink
-	denialNames   = 10     // addresses and targets that a record names
-	denialText    = 300    // bytes of a text
-	denialsEvery  = time.Second
-	denialsLimit  = 5 * time.Second // a sink may take so long
-	denialsMinute = time.Minute
+	denialKinds  = 10_000 // kinds within a minute; more are counted and told to the operator
+	denialsKept  = 10_000 // records that wait for the sink
+	denialNames  = 10     // addresses and targets that a record names
+	denialText   = 300    // bytes of a text
+	denialsEvery = time.Second
+	denialsLimit = 5 * time.Second // a sink may take so long
+	denialsOver  = time.Minute     // that long alike ones are summed up
 )
 
 // Denials sums up refusals: of each kind within a minute there are at most two
@@ -94,7 +94,7 @@ func (d *Denials) Note(n Denial) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := denialKind{org: n.OrgID, actor: n.Actor, action: n.Action, code: n.Code, minute: n.At.Unix() / int64(denialsMinute/time.Second)}
+	k := denialKind{org: n.OrgID, actor: n.Actor, action: n.Action, code: n.Code, minute: n.At.Unix() / int64(denialsOver/time.Second)}
 	of := d.kinds[k]
 	if of == nil {
 		if len(d.kinds) >= denialKinds {
@@ -199,7 +199,7 @@ func (d *Denials) flush(ctx context.Context, over func(k denialKind, now int64) 
 
 // due makes the records that are to be written.
 func (d *Denials) due(over func(k denialKind, now int64) bool) (records []Record, lost int64) {
-	now := d.now().Unix() / int64(denialsMinute/time.Second)
+	now := d.now().Unix() / int64(denialsOver/time.Second)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for k, n := range d.kinds {

@@ -194,8 +194,7 @@ const maxLine = 16 << 20
 func VerifyExport(r io.Reader, ring Ring) (Report, *Trailer, error) {
 	x := &exportReader{ring: ring, sum: sha256.New()}
 	err := x.read(r)
-	var f *flaw
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*flaw](err); ok {
 		x.report.FirstBad, err = &f.Finding, nil
 	}
 	return x.report, x.trailer, err
@@ -240,7 +239,7 @@ func (x *exportReader) read(r io.Reader) error {
 }
 
 // wholeLines splits at line feeds, which stay: all bytes are signed.
-func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) { //nolint:revive // the form that bufio asks for
 	if i := bytes.IndexByte(data, '\n'); i >= 0 {
 		return i + 1, data[:i+1], nil
 	}

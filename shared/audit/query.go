@@ -13,6 +13,7 @@ import (
 
 // Filter chooses records. Zero members choose all.
 type Filter struct {
+	OrgID     string // of the organisation: "" is the caller's own
 	Actor     string
 	Action    string // exact, or all that begin with it where it ends in a dot: "key."
 	Target    string
@@ -23,8 +24,8 @@ type Filter struct {
 	End       time.Time // exclusive
 }
 
-// Lister reads one schema's records within an organisation, the newest first: those
-// with an id before the given one, which may be "".
+// Lister reads one schema's records within an organisation, whatever the filter says
+// of that, the newest first: those with an id before the given one, which may be "".
 type Lister interface {
 	List(ctx context.Context, org string, f Filter, before string, most int) ([]Entry, error)
 	Read(ctx context.Context, org string, ids []string) ([]Entry, error)
@@ -49,8 +50,8 @@ func (s *Service) of(ctx context.Context, p authz.Principal, org string) (string
 }
 
 // List returns records, the newest first.
-func (s *Service) List(ctx context.Context, p authz.Principal, org string, f Filter, before string, most int) ([]Entry, error) {
-	org, err := s.of(ctx, p, org)
+func (s *Service) List(ctx context.Context, p authz.Principal, f Filter, before string, most int) ([]Entry, error) {
+	org, err := s.of(ctx, p, f.OrgID)
 	if err != nil {
 		return nil, err
 	}

@@ -199,38 +199,59 @@ func (r *Retention) page(ctx context.Context, org string, links []Link, keep tim
 	return removed, r.Chains.Shorten(ctx, org, links[len(links)-1].Seq, keep)
 }
 
-// thin removes heads of days long past, but for the last ones of each.
-func (r *Retention) thin(ctx context.Context, org string) (int64, error) {
-	since := wholeSince(r.Now())
-	var day time.Time
-	var names []string // of the day that is being read
-	removed := int64(0)
+// thin removes heads of days long past, but for the last ones of each, and those of
+// what was pruned.
+func (r *Retention) thin(ctx context.Context, org string) (removed int64, err error) {
+	first, _, err := r.Chains.Checkpoint(ctx, org)
+	if err != nil {
+		return 0, err
+	}
+	t := thinning{since: wholeSince(r.Now())}
 	for name, err := range r.Files.List(ctx, headsOf(org), "") {
 		if err != nil {
 			return removed, err
 		}
-		body, err := r.Files.Get(ctx, name)
-		if err != nil {
-			return removed, err
-		}
-		h, err := r.Verifier.Ring.read(body)
-		if err != nil { // for a verification to find
-			continue
-		}
-		if !h.At.Before(since) {
-			break
-		}
-		if of := h.At.UTC().Truncate(24 * time.Hour); !of.Equal(day) {
-			day, names = of, nil
-		}
-		names = append(names, name)
-		if len(names) > headsOfDay {
-			if err := r.Files.Delete(ctx, names[0]); err != nil {
+		superfluous := name
+		if seq := seqOf(headsOf(org), name); seq <= 0 || seq > first {
+			body, err := r.Files.Get(ctx, name)
+			if err != nil {
 				return removed, err
 			}
-			removed++
-			names = names[1:]
+			h, err := r.Verifier.Ring.read(body)
+			switch {
+			case err != nil: // for a verification to find
+				continue
+			case !h.At.Before(t.since):
+				return removed, nil
+			}
+			superfluous = t.next(name, h.At)
 		}
+		if superfluous == "" {
+			continue
+		}
+		if err := r.Files.Delete(ctx, superfluous); err != nil {
+			return removed, err
+		}
+		removed++
 	}
 	return removed, nil
+}
+
+// thinning goes through heads in their order.
+type thinning struct {
+	since time.Time
+	day   time.Time
+	names []string // of the day, that stay so far
+}
+
+// next takes a head and returns the one that may go for it; "" for none.
+func (t *thinning) next(name string, at time.Time) (superfluous string) {
+	if day := at.UTC().Truncate(24 * time.Hour); !day.Equal(t.day) {
+		t.day, t.names = day, nil
+	}
+	t.names = append(t.names, name)
+	if len(t.names) > headsOfDay {
+		superfluous, t.names = t.names[0], t.names[1:]
+	}
+	return superfluous
 }

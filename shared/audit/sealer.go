@@ -175,11 +175,11 @@ func (s *Sealer) put(ctx context.Context, org string, st State) error {
 	name := fileOf(headsOf(org), st.Seq)
 	err = s.Files.Put(ctx, name, body)
 	if !fault.Is(err, fault.Conflict) {
-		return err //nolint:wrapcheck // of a port: its errors say what was attempted
+		return err
 	}
 	old, err := s.Files.Get(ctx, name)
 	if err != nil {
-		return err //nolint:wrapcheck // as above
+		return err
 	}
 	h, err := NewRing(s.Signer.Public()).open(kindHead, org, st.Seq, old)
 	if err != nil || h.Hash != st.Hash {

@@ -132,6 +132,7 @@ type walk struct {
 	state   State // of the chain before it was read
 	open    *Link // the first link since the last head that fits
 	heads   []int64
+	held    *Finding // what is wrong with a head that the links have not come to
 }
 
 // begin finds where the chain begins.
@@ -154,33 +155,42 @@ func (w *walk) begin(ctx context.Context) error {
 
 // chain checks link by link, and the heads on the way.
 func (w *walk) chain(ctx context.Context) error {
-	next, stop := iter.Pull2(w.Files.List(ctx, headsOf(w.org), fileOf(headsOf(w.org), w.first)))
-	defer stop()
-	head, err := w.head(ctx, next)
+	heads := w.headsAfter(ctx, w.first)
+	defer heads.stop()
+	head, err := heads.next(ctx)
 	for err == nil {
 		var links []Link
 		if links, err = w.Chain.Links(ctx, w.org, w.last.Seq, verifyPage); err != nil || len(links) == 0 {
-			return err
+			break
 		}
-		var entries map[key]*Entry
-		if entries, err = w.read(ctx, links); err != nil {
-			return err
-		}
-		for i := range links {
-			if err = w.link(ctx, &links[i], entries); err != nil {
-				return err
-			}
-			for head != nil && head.Seq == w.last.Seq {
-				if err = w.fits(head, &w.last); err != nil {
-					return err
-				}
-				if head, err = w.head(ctx, next); err != nil {
-					return err
-				}
-			}
-		}
+		head, err = w.page(ctx, links, head, heads)
 	}
 	return err
+}
+
+// page checks a page of links, and the heads that come to their places.
+func (w *walk) page(ctx context.Context, links []Link, head *Head, heads *headReader) (*Head, error) {
+	entries, err := w.read(ctx, links)
+	if err != nil {
+		return nil, err
+	}
+	for i := range links {
+		if err := w.link(ctx, &links[i], entries); err != nil {
+			return nil, err
+		}
+		for head != nil && head.Seq == w.last.Seq {
+			if err := w.fits(head, &w.last); err != nil {
+				return nil, err
+			}
+			if head, err = heads.next(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if w.held != nil && w.held.Seq <= w.last.Seq {
+			return nil, &flaw{*w.held}
+		}
+	}
+	return head, nil
 }
 
 type key struct {
@@ -249,23 +259,51 @@ func (w *walk) unlessPruned(ctx context.Context, found error) error {
 
 var errPruned = errors.New("the chain was pruned while it was verified: verify again")
 
-// head is the next signed head of the store; nil at the end.
-func (w *walk) head(ctx context.Context, next func() (string, error, bool)) (*Head, error) {
-	name, err, ok := next()
+// headReader reads the signed heads of the store, in their order.
+type headReader struct {
+	w    *walk
+	pull func() (string, error, bool)
+	stop func()
+}
+
+func (w *walk) headsAfter(ctx context.Context, seq int64) *headReader {
+	pull, stop := iter.Pull2(w.Files.List(ctx, headsOf(w.org), fileOf(headsOf(w.org), seq)))
+	return &headReader{w: w, pull: pull, stop: stop}
+}
+
+// next is nil at the end, and from the first one on that is wrong, which is held:
+// what is wrong before its place counts first.
+func (r *headReader) next(ctx context.Context) (*Head, error) {
+	if r.w.held != nil {
+		return nil, nil //nolint:nilnil // no head is there to be fitted
+	}
+	h, err := r.read(ctx)
+	if f, wrong := errors.AsType[*flaw](err); wrong {
+		r.w.held = &f.Finding
+		return nil, nil //nolint:nilnil // likewise
+	}
+	return h, err
+}
+
+func (r *headReader) read(ctx context.Context) (*Head, error) {
+	name, err, ok := r.pull()
 	if err != nil || !ok {
 		return nil, err
 	}
-	folder := headsOf(w.org)
+	folder := headsOf(r.w.org)
 	seq := seqOf(folder, name)
-	body, err := w.Files.Get(ctx, name)
+	body, err := r.w.Files.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	h, err := w.Ring.open(kindHead, w.org, seq, body)
+	h, err := r.w.Ring.open(kindHead, r.w.org, seq, body)
 	if err != nil {
 		return nil, bad(max(seq, 0), "", HeadForged, "the head %s is not one that the key has signed", name)
 	}
-	return &h, w.follows(&h)
+	if err := r.w.follows(&h); err != nil {
+		return nil, err
+	}
+	return &h, nil
 }
 
 // recentHeads is how many heads are kept in mind to find the one that another names
@@ -305,10 +343,13 @@ func (w *walk) tail(ctx context.Context) error {
 	if w.last.Seq < w.state.Seq {
 		return w.unlessPruned(ctx, bad(w.last.Seq+1, "", TailCut, "the chain ends at %d and went to %d", w.last.Seq, w.state.Seq))
 	}
-	next, stop := iter.Pull2(w.Files.List(ctx, headsOf(w.org), fileOf(headsOf(w.org), w.covered())))
-	defer stop()
+	if w.held != nil {
+		return &flaw{*w.held}
+	}
+	heads := w.headsAfter(ctx, w.covered())
+	defer heads.stop()
 	for {
-		h, err := w.head(ctx, next)
+		h, err := heads.read(ctx)
 		if err != nil || h == nil {
 			if err == nil {
 				err = w.uncovered()

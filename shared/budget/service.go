@@ -43,7 +43,7 @@ type Store interface {
 	// CreateBudget adds a budget and seeds its window with what was already used
 	// in it.
 	CreateBudget(ctx context.Context, b Budget, w Window, rec audit.Record) (State, error)
-	ListBudgets(ctx context.Context, org string, at time.Time, after string, limit int) ([]State, error)
+	ListBudgets(ctx context.Context, org string, at time.Time, p Page) ([]State, error)
 	GetBudget(ctx context.Context, org, budgetID string, at time.Time) (State, error)
 	// ChangeBudget sets amount, action and thresholds to what change makes of the
 	// budget. A budget that begins to block is seeded as a new one is. A nil record
@@ -55,6 +55,13 @@ type Store interface {
 	// ListAlerts lists what a budget has alerted, the oldest first; also one that
 	// is archived.
 	ListAlerts(ctx context.Context, org, budgetID, after string, limit int) ([]Alert, error)
+}
+
+// Page asks for a part of a list: what follows After, at most Limit.
+type Page struct {
+	After    string // the id of the last one seen; "" from the start
+	Limit    int
+	Projects []string // only budgets of these projects; nil: all of the organisation's
 }
 
 // Edit is a change of a budget.
@@ -227,10 +234,11 @@ func (s *Service) Delete(ctx context.Context, p authz.Principal, budgetID string
 
 // Get returns one budget with its current window.
 func (s *Service) Get(ctx context.Context, p authz.Principal, budgetID string) (State, error) {
-	if err := p.Require(ctx, authz.DoBudgetsRead); err != nil {
+	reach, err := p.Reach(ctx, authz.DoBudgetsRead)
+	if err != nil {
 		return State{}, err
 	}
-	st, err := s.Store.GetBudget(ctx, p.OrgID, budgetID, s.Now())
+	st, err := s.reached(ctx, p.OrgID, budgetID, reach)
 	if err != nil {
 		return State{}, err
 	}
@@ -240,8 +248,14 @@ func (s *Service) Get(ctx context.Context, p authz.Principal, budgetID string) (
 
 // Alerts returns a page of the thresholds that a budget has reached.
 func (s *Service) Alerts(ctx context.Context, p authz.Principal, budgetID, after string, limit int) ([]Alert, error) {
-	if err := p.Require(ctx, authz.DoBudgetsRead); err != nil {
+	reach, err := p.Reach(ctx, authz.DoBudgetsRead)
+	if err != nil {
 		return nil, err
+	}
+	if !reach.All {
+		if _, err := s.reached(ctx, p.OrgID, budgetID, reach); err != nil {
+			return nil, err
+		}
 	}
 	return s.Store.ListAlerts(ctx, p.OrgID, budgetID, after, limit)
 }
@@ -254,12 +268,27 @@ func (s *Service) hold(st *State) {
 	st.Held = max(0, s.Limits.Taken(st.OrgID, st.ID, st.Window.Start)-st.Spent)
 }
 
+// reached reads a budget that is within reach: those of the caller's projects, where
+// it is not all of the organisation's.
+func (s *Service) reached(ctx context.Context, org, budgetID string, r authz.Reach) (State, error) {
+	st, err := s.Store.GetBudget(ctx, org, budgetID, s.Now())
+	if err == nil && !r.Covers(st.Scope.ProjectID, "") {
+		return State{}, fault.New(fault.NotFound, "there is no such budget")
+	}
+	return st, err
+}
+
 // List returns a page of the organisation's budgets with their current windows.
 func (s *Service) List(ctx context.Context, p authz.Principal, after string, limit int) ([]State, error) {
-	if err := p.Require(ctx, authz.DoBudgetsRead); err != nil {
+	reach, err := p.Reach(ctx, authz.DoBudgetsRead)
+	if err != nil {
 		return nil, err
 	}
-	states, err := s.Store.ListBudgets(ctx, p.OrgID, s.Now(), after, limit)
+	page := Page{After: after, Limit: limit}
+	if !reach.All {
+		page.Projects = append([]string{}, reach.Projects...)
+	}
+	states, err := s.Store.ListBudgets(ctx, p.OrgID, s.Now(), page)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,10 @@ import (
 	"time"
 )
 
-// whole is the percentage at which a budget is spent.
-const whole = 100
+// Whole is the percentage at which a budget is spent. One that blocks has reached it
+// also when a request was denied because of it: what it leaves is then too little for
+// the next request, and seldom nothing.
+const Whole = 100
 
 // Alert is a threshold that a budget reached in one of its windows. There is one
 // for each of the three.
@@ -39,7 +41,7 @@ func (b *Budget) Crossed(before, after int64) []int {
 
 // Warns reports whether a sum has reached the amount, or a threshold below it.
 func (b *Budget) Warns(spent int64) bool {
-	lowest := whole
+	lowest := Whole
 	for _, t := range b.Thresholds {
 		lowest = min(lowest, t)
 	}
@@ -53,7 +55,7 @@ func reached(percent int, amount, spent int64) bool {
 	if spent <= 0 {
 		return false
 	}
-	sh, sl := bits.Mul64(uint64(spent), whole)
+	sh, sl := bits.Mul64(uint64(spent), Whole)
 	ah, al := bits.Mul64(uint64(max(amount, 0)), uint64(max(percent, 0)))
 	return sh > ah || sh == ah && sl >= al
 }
@@ -70,7 +72,7 @@ func Percent(spent, amount int64) int {
 	if amount <= 0 {
 		return MaxPercent
 	}
-	hi, lo := bits.Mul64(uint64(spent), whole)
+	hi, lo := bits.Mul64(uint64(spent), Whole)
 	if hi >= uint64(amount) { // the quotient would not fit
 		return MaxPercent
 	}

@@ -8,25 +8,19 @@ type network struct {
 	what   string
 }
 
-func list(pairs ...string) []network {
-	out := make([]network, 0, len(pairs)/2)
-	for i := 0; i < len(pairs); i += 2 {
-		out = append(out, network{netip.MustParsePrefix(pairs[i]), pairs[i+1]})
-	}
-	return out
-}
+// n is a network of a table.
+func n(prefix, what string) network { return network{netip.MustParsePrefix(prefix), what} }
 
 // keptNetworks are those that a wider network in the settings does not open: they
 // must be listed themselves.
 func keptNetworks() []netip.Prefix {
-	var out []netip.Prefix
-	for _, n := range list(
-		"0.0.0.0/8", "", "169.254.0.0/16", "", "224.0.0.0/4", "", "255.255.255.255/32", "",
-		"100.100.100.200/32", "", "168.63.129.16/32", "", // metadata of Alibaba and Azure
-		"::/128", "", "fe80::/10", "", "fec0::/10", "", "ff00::/8", "",
-		"fd00:ec2::254/128", "", "fd20:ce::254/128", "", // metadata of AWS and Google
-	) {
-		out = append(out, n.prefix)
+	texts := []string{
+		"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "::/128", "fe80::/10", "fec0::/10", "ff00::/8",
+		"100.100.100.200/32", "168.63.129.16/32", "fd00:ec2::254/128", "fd20:ce::254/128", // metadata of Alibaba, Azure, AWS and Google
+	}
+	out := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		out[i] = netip.MustParsePrefix(text)
 	}
 	return out
 }
@@ -57,51 +51,51 @@ func special(ip netip.Addr) string {
 }
 
 func in(ip netip.Addr, networks []network) string {
-	for _, n := range networks {
-		if n.prefix.Contains(ip) {
-			return n.what
+	for _, x := range networks {
+		if x.prefix.Contains(ip) {
+			return x.what
 		}
 	}
 	return ""
 }
 
 func v4() []network {
-	return list(
-		"0.0.0.0/8", "of this network",
-		"10.0.0.0/8", "private",
-		"100.64.0.0/10", "of a carrier's network",
-		"127.0.0.0/8", "this machine",
-		"168.63.129.16/32", "a cloud's metadata service",
-		"169.254.0.0/16", "link-local",
-		"172.16.0.0/12", "private",
-		"192.0.0.0/24", "reserved for protocols",
-		"192.0.2.0/24", "for documentation",
-		"192.88.99.0/24", "a relay of 6to4",
-		"192.168.0.0/16", "private",
-		"198.18.0.0/15", "for benchmarks",
-		"198.51.100.0/24", "for documentation",
-		"203.0.113.0/24", "for documentation",
-		"224.0.0.0/4", "multicast",
-		"240.0.0.0/4", "reserved",
-	)
+	return []network{
+		n("0.0.0.0/8", "of this network"),
+		n("10.0.0.0/8", "private"),
+		n("100.64.0.0/10", "of a carrier's network"),
+		n("127.0.0.0/8", "this machine"),
+		n("168.63.129.16/32", "a cloud's metadata service"),
+		n("169.254.0.0/16", "link-local"),
+		n("172.16.0.0/12", "private"),
+		n("192.0.0.0/24", "reserved for protocols"),
+		n("192.0.2.0/24", "for documentation"),
+		n("192.88.99.0/24", "a relay of 6to4"),
+		n("192.168.0.0/16", "private"),
+		n("198.18.0.0/15", "for benchmarks"),
+		n("198.51.100.0/24", "for documentation"),
+		n("203.0.113.0/24", "for documentation"),
+		n("224.0.0.0/4", "multicast"),
+		n("240.0.0.0/4", "reserved"),
+	}
 }
 
 func v6() []network {
-	return list(
-		"::/128", "unspecified",
-		"::1/128", "this machine",
-		"::/96", "a compatible form of IPv4",
-		"::ffff:0:0:0/96", "a translated form of IPv4",
-		"64:ff9b:1::/48", "a local translation",
-		"100::/64", "for discarding",
-		"2001::/23", "reserved for protocols", // Teredo, benchmarks and ORCHID among them
-		"2001:db8::/32", "for documentation",
-		"2002::/16", "a tunnel of 6to4",
-		"3fff::/20", "for documentation",
-		"5f00::/16", "for segment routing",
-		"fc00::/7", "private",
-		"fe80::/10", "link-local",
-		"fec0::/10", "site-local",
-		"ff00::/8", "multicast",
-	)
+	return []network{
+		n("::/128", "unspecified"),
+		n("::1/128", "this machine"),
+		n("::/96", "a compatible form of IPv4"),
+		n("::ffff:0:0:0/96", "a translated form of IPv4"),
+		n("64:ff9b:1::/48", "a local translation"),
+		n("100::/64", "for discarding"),
+		n("2001::/23", "reserved for protocols"), // Teredo, benchmarks and ORCHID among them
+		n("2001:db8::/32", "for documentation"),
+		n("2002::/16", "a tunnel of 6to4"),
+		n("3fff::/20", "for documentation"),
+		n("5f00::/16", "for segment routing"),
+		n("fc00::/7", "private"),
+		n("fe80::/10", "link-local"),
+		n("fec0::/10", "site-local"),
+		n("ff00::/8", "multicast"),
+	}
 }

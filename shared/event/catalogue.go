@@ -63,9 +63,9 @@ func Mapped(action string) bool {
 func Unannounced() []string {
 	return []string{
 		"access.deny", "auth.fail", // refusals
-		"invoice.draft",              // not an invoice yet
-		"job.start", "seller.update", // the platform's own
-		"audit.export", "audit.prune",
+		"invoice.draft",                                            // not an invoice yet
+		"job.start", "seller.update", "plan.change", "plan.delete", // the platform's own
+		"mail.test",
 	}
 }
 
@@ -95,6 +95,11 @@ func (s source) when(member string, is any) source {
 	return s
 }
 
+func (s source) having(member string) source {
+	s.where = func(detail map[string]any) bool { _, ok := detail[member]; return ok }
+	return s
+}
+
 func keyTypes() []source {
 	name, project := Field{"name", "The key's name."}, Field{"project_id", "The project that it belongs to."}
 	reason := Field{"reason", "Why, where a reason was given."}
@@ -106,6 +111,10 @@ func keyTypes() []source {
 		of("key.rotate", "key.rotated", "api_key", "An API key got a new secret; the old one goes on to work for the stated overlap.",
 			name, project, Field{"overlap_until", "Until when the old secret works."}),
 		of("key.revoke", "key.revoked", "api_key", "An API key was revoked, and works no more.", name, project, reason),
+		of("key.revoke_leaked", "key.leaked", "api_key", "Somebody reported the secret of an API key, and proved to have it: the key was revoked at once.",
+			name, project, reason, Field{"source", "Where it was found, as the report says."}, Field{"owner_id", "Whose it is."}),
+		of("key.transfer", "key.transferred", "api_key", "An API key acts for another owner: the one before was removed.",
+			name, project, Field{"owner_id", "Whose it is."}, Field{"before", "Whose it was."}),
 		of("key.suspend", "key.suspended", "api_key", "An API key was suspended.", name, project, reason),
 		of("key.resume", "key.resumed", "api_key", "A suspended API key works again.", name, project, reason),
 		of("key.expiring", "key.expiring", "api_key", "An API key is to be rotated, or expires, soon.",
@@ -116,15 +125,21 @@ func keyTypes() []source {
 func memberTypes() []source {
 	role, reason := Field{"role", "The role in the organisation."}, Field{"reason", "Why, where a reason was given."}
 	project := Field{"project_id", "The project."}
+	keys, count := Field{"keys", "What became of the keys: revoked or transferred."}, Field{"key_count", "How many those were."}
+	heir := Field{"transferred_to", "The member or service account that has them now."}
 	return []source{
 		of("member.add", "member.added", "member", "Somebody became a member of the organisation.", role),
 		of("member.role_change", "member.role_changed", "member", "A member got another role.", role, Field{"before", "The role before."}),
 		of("member.suspend", "member.suspended", "member", "A member was suspended.", reason),
-		of("member.resume", "member.resumed", "member", "A suspended member is active again.", reason),
-		of("member.remove", "member.removed", "member", "A member left or was removed.", reason),
+		of("member.reactivate", "member.reactivated", "member", "A suspended member is active again."),
+		of("member.update", "member.updated", "member", "What the organisation calls a member was changed."),
+		of("member.remove", "member.removed", "member", "A member left or was removed.", role, keys, count, heir),
 		of("service_account.create", "service_account.created", "service_account", "A service account was created.", role, Field{"name", "Its name."}),
-		of("service_account.update", "service_account.updated", "service_account", "A service account was changed.", role, Field{"status", "active or suspended."}),
-		of("service_account.delete", "service_account.deleted", "service_account", "A service account was deleted."),
+		of("service_account.update", "service_account.updated", "service_account", "A service account was changed.", role, Field{"name", "Its name."}),
+		of("service_account.role_change", "service_account.role_changed", "service_account", "A service account got another role.", role, Field{"before", "The role before."}),
+		of("service_account.suspend", "service_account.suspended", "service_account", "A service account was suspended.", reason),
+		of("service_account.reactivate", "service_account.reactivated", "service_account", "A suspended service account is active again."),
+		of("service_account.delete", "service_account.deleted", "service_account", "A service account was deleted.", role, keys, count, heir),
 		of("role.create", "role.created", "role", "A role was created.", Field{"name", "Its name."}),
 		of("role.update", "role.updated", "role", "A role was changed.", Field{"name", "Its name."}),
 		of("role.delete", "role.deleted", "role", "A role was deleted.", Field{"name", "Its name."}),
@@ -137,15 +152,18 @@ func organizationTypes() []source {
 	name, reason := Field{"name", "Its name."}, Field{"reason", "Why, where a reason was given."}
 	return []source{
 		of("organization.create", "organization.created", "organization", "The organisation was created.", name, Field{"plan", "Its plan."}),
-		of("organization.update", "organization.updated", "organization", "Settings of the organisation were changed.", Field{"changed", "What was changed."}),
+		of("organization.change", "organization.plan_changed", "organization", "The organisation is on another plan.",
+			Field{"plan", "The plan."}, Field{"plan_before", "The plan before."}, Field{"changed", "What was changed."}).having("plan"),
+		of("organization.change", "organization.updated", "organization", "The organisation or its settings were changed.", Field{"changed", "What was changed."}),
+		of("entitlement.change", "organization.models_changed", "organization", "Other models can be used than before.", Field{"changed", "Which of the lists."}),
 		of("organization.suspend", "organization.suspended", "organization", "The organisation was suspended: its keys do not work.", reason),
 		of("organization.activate", "organization.activated", "organization", "The organisation is active again.", reason),
 		of("organization.close", "organization.closed", "organization", "The organisation was closed.", reason),
-		of("organization.plan_change", "organization.plan_changed", "organization", "The organisation is on another plan.",
-			Field{"plan", "The plan."}, Field{"before", "The plan before."}),
+		of("organization.delete", "organization.closed", "organization", "The organisation was closed.", reason),
 		of("project.create", "project.created", "project", "A project was created.", name),
-		of("project.update", "project.updated", "project", "A project was changed.", name, Field{"changed", "What was changed."}),
+		of("project.change", "project.updated", "project", "A project was changed.", name, Field{"changed", "What was changed."}),
 		of("project.archive", "project.archived", "project", "A project was archived.", name),
+		of("project.restore", "project.restored", "project", "An archived project was restored.", name),
 	}
 }
 

@@ -205,7 +205,7 @@ func (d *Deliverer) begin(ctx context.Context, l Lease) bool {
 		defer func() { <-d.slots }()
 		// The attempt outlives the run, but not the process's end.
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer context.AfterFunc(d.cut, cancel)()
+		defer context.AfterFunc(d.cut, cancel)() //nolint:contextcheck // see above
 		defer cancel()
 		d.attempt(ctx, l)
 	})
@@ -266,7 +266,7 @@ func (d *Deliverer) secrets(l Lease, at time.Time) ([]string, error) {
 	for _, s := range sealed {
 		plain, err := d.Vault.Open(s, host(l.URL))
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says no more, and the log says of what
+			return nil, err
 		}
 		out = append(out, plain)
 	}

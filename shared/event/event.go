@@ -100,7 +100,7 @@ func (t Type) detail(all map[string]any) (map[string]any, error) {
 	}
 	text, err := json.Marshal(out)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller says of what
+		return nil, err
 	}
 	if len(text) > maxDetail {
 		return map[string]any{"left_out": "The details are too long for an event; the audit has them."}, nil

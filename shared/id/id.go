@@ -16,6 +16,7 @@ const (
 	Project        = "proj"
 	User           = "user"
 	ServiceAccount = "sa"
+	Role           = "role" // one that an organisation made itself
 	Key            = "key"
 	Budget         = "bud"
 	BudgetAlert    = "balert"

@@ -79,7 +79,7 @@ func (k KeyFacts) facts() []Fact {
 
 // present leaves out facts that say nothing.
 func present(facts []Fact) []Fact {
-	return slices.DeleteFunc(facts, func(f Fact) bool { return plain(f.Value) == "" })
+	return slices.DeleteFunc(facts, func(f Fact) bool { return Plain(f.Value) == "" })
 }
 
 // KeyRotation reminds of a key whose secret is to be changed.
@@ -179,9 +179,9 @@ type BudgetThreshold struct {
 
 // Page implements [Content].
 func (c BudgetThreshold) Page() Page {
-	unit := c.Unit
+	unit, used := c.Unit, "used"
 	if c.Unit == "money" {
-		unit = c.Currency
+		unit, used = c.Currency, "spent"
 	}
 	of := func(amount string) string { return strings.TrimSpace(amount + " " + unit) }
 	window := "since " + date(c.Start)
@@ -189,10 +189,10 @@ func (c BudgetThreshold) Page() Page {
 		window = date(c.Start) + " to " + date(c.End)
 	}
 	p := Page{
-		Subject: fmt.Sprintf("Budget at %d %%: %s of %s", c.Threshold, of(c.Spent), of(c.Amount)),
-		Lead:    []string{fmt.Sprintf("A budget has reached %d %% of its amount: %s of %s are spent.", c.Threshold, of(c.Spent), of(c.Amount))},
+		Subject: fmt.Sprintf("Budget at %d %%: %s of %s", c.Threshold, c.Spent, of(c.Amount)),
+		Lead:    []string{fmt.Sprintf("A budget has reached %d %% of its amount: %s of %s are %s.", c.Threshold, c.Spent, of(c.Amount), used)},
 		Facts: present([]Fact{
-			{"Budget", c.BudgetID}, {"Spent", of(c.Spent)}, {"Amount", of(c.Amount)}, {"Window", window},
+			{"Budget", c.BudgetID}, {"So far", of(c.Spent)}, {"Amount", of(c.Amount)}, {"Window", window},
 		}),
 		Action: reference("How to see and change budgets", "listBudgets"),
 	}
@@ -275,7 +275,6 @@ type InvoiceIssued struct {
 	Period    string `json:"period,omitempty"` // "2026-10"
 	Total     string `json:"total"`            // decimal
 	Currency  string `json:"currency"`
-	Due       string `json:"due,omitempty"` // a date
 }
 
 // Page implements [Content].
@@ -284,7 +283,7 @@ func (c InvoiceIssued) Page() Page {
 	return Page{
 		Subject: fmt.Sprintf("Invoice %s: %s", c.Number, total),
 		Lead:    []string{fmt.Sprintf("The invoice %s over %s was issued.", c.Number, total)},
-		Facts:   present([]Fact{{"Invoice", c.Number}, {"Period", c.Period}, {"Total", total}, {"Due", c.Due}}),
+		Facts:   present([]Fact{{"Invoice", c.Number}, {"Period", c.Period}, {"Total", total}}),
 		Action:  reference("How to get the invoice as PDF", "getInvoice"),
 		Advice:  []string{"On the command line: aiaas invoice get " + c.InvoiceID + " --pdf FILE"},
 	}

@@ -2,10 +2,10 @@
 // from the event that causes it to the server that accepts it.
 //
 // It owns the kinds of mail with their texts ([Content]), the one layout that all
-// of them share ([Renderer]), the rules that derive mails from events ([Plan]), and
+// of them share ([Page]), the rules that derive mails from events ([Planner]), and
 // the [Courier] that hands queued mails to a [Sender] until they are accepted or
 // given up. A mail is queued in the transaction of what causes it, once for each
-// cause and recipient, as data and not as text: it is rendered when it is sent.
+// cause and recipient, as data and not as text: package layout writes it when it is sent.
 //
 // Names in mails are chosen by strangers. A [Name] can't break out of its place:
 // not into markup, not into a header, not into a link, and not over the text
@@ -43,7 +43,7 @@ type Message struct {
 // Sender hands mails to the world.
 //
 // Send returns nil when the mail was accepted for delivery, by somebody who now
-// answers for it. An error that is a [*Refusal] says that this mail will never be
+// answers for it. An error that is a [*RefusedError] says that this mail will never be
 // accepted. After any other the same mail may be sent again, with the same id; it
 // may then arrive twice, under one Message-ID. Errors never hold a password. Send
 // may be called from several goroutines, and returns soon after ctx has ended.
@@ -51,15 +51,15 @@ type Sender interface {
 	Send(ctx context.Context, m Message) error
 }
 
-// Refusal says that a mail will not be accepted, however often it is sent.
-type Refusal struct {
+// RefusedError says that a mail will not be accepted, however often it is sent.
+type RefusedError struct {
 	// Reason is written for the organisation's admins: a server's answer.
 	Reason string
 	Err    error // for the log; may be nil
 }
 
 // Error implements error.
-func (r *Refusal) Error() string {
+func (r *RefusedError) Error() string {
 	if r.Err != nil {
 		return fmt.Sprintf("refused: %s: %v", r.Reason, r.Err)
 	}
@@ -67,10 +67,10 @@ func (r *Refusal) Error() string {
 }
 
 // Unwrap returns the error behind it.
-func (r *Refusal) Unwrap() error { return r.Err }
+func (r *RefusedError) Unwrap() error { return r.Err }
 
-// Setback says why a mail was not accepted now.
-type Setback struct {
+// PostponedError says why a mail was not accepted now.
+type PostponedError struct {
 	// Reason is written for the organisation's admins: it names no host of the
 	// platform.
 	Reason string
@@ -80,10 +80,10 @@ type Setback struct {
 }
 
 // Error implements error.
-func (s *Setback) Error() string { return fmt.Sprintf("not accepted: %s: %v", s.Reason, s.Err) }
+func (s *PostponedError) Error() string { return fmt.Sprintf("not accepted: %s: %v", s.Reason, s.Err) }
 
 // Unwrap returns the error behind it.
-func (s *Setback) Unwrap() error { return s.Err }
+func (s *PostponedError) Unwrap() error { return s.Err }
 
 // maxAddress is the longest address, in bytes: RFC 5321 allows a path of 256.
 const maxAddress = 254

@@ -16,14 +16,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/aiaas/aiaas/shared/mail"
+	"github.com/aiaas/aiaas/shared/mail/layout"
 	"github.com/aiaas/aiaas/shared/mail/mailtest"
 )
 
 const base = "https://ai.example.com/platform"
 
-var shared = sync.OnceValues(func() (*mail.Renderer, error) { return mail.NewRenderer(base) })
+var shared = sync.OnceValues(func() (*layout.Renderer, error) { return layout.New(base) })
 
-func renderer(tb testing.TB) *mail.Renderer {
+func renderer(tb testing.TB) *layout.Renderer {
 	tb.Helper()
 	r, err := shared()
 	if err != nil {
@@ -52,8 +53,8 @@ func fill(v reflect.Value, text string) {
 			v.Set(reflect.ValueOf(time.Date(2026, 10, 12, 9, 30, 0, 0, time.UTC)))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i), text)
+		for _, f := range v.Fields() {
+			fill(f, text)
 		}
 	case reflect.Int:
 		v.SetInt(7)
@@ -220,8 +221,9 @@ func checkHTML(t *testing.T, s, calm string) {
 		slices.Sort(out)
 		return slices.Compact(out)
 	}
+	known := kinds(calm)
 	for _, k := range kinds(s) {
-		if !slices.Contains(kinds(calm), k) {
+		if !slices.Contains(known, k) {
 			t.Errorf("a name brought %q into the page:\n%s", k, s)
 		}
 	}
@@ -336,7 +338,7 @@ func TestThePublicAddress(t *testing.T) {
 		"": false, "ai.example.com": false, "javascript:alert(1)": false, "ftp://example.com": false, "https://": false,
 		"https://u:p@example.com": false, "https://example.com/?a=b": false, "https://example.com/#x": false, "http://a b": false,
 	} {
-		_, err := mail.NewRenderer(address)
+		_, err := layout.New(address)
 		if (err == nil) != ok {
 			t.Errorf("%q: %v", address, err)
 		}
@@ -372,8 +374,8 @@ func TestTheRecorderIsASender(t *testing.T) {
 	})
 }
 
-func ExampleRenderer() {
-	r, _ := mail.NewRenderer("https://ai.example.com")
+func Example() {
+	r, _ := layout.New("https://ai.example.com")
 	content, _ := json.Marshal(mail.InvoiceIssued{InvoiceID: "inv_1", Number: "2026-0001", Period: "2026-10", Total: "12.50", Currency: "EUR"})
 	data, _ := json.Marshal(mail.Letter{Organization: "Analytical Engines", Why: "the billing contact", Content: content})
 	m, _ := r.Render(mail.Queued{ID: "mail_1", Kind: mail.KindInvoiceIssued, Recipient: "ada@example.com", Data: data})

@@ -1,15 +1,9 @@
 package mail
 
 import (
-	"bytes"
-	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	htmltemplate "html/template"
-	"net/url"
-	"strings"
-	texttemplate "text/template"
 )
 
 // Content is what a mail of one kind tells: a value that JSON can hold. Fields that
@@ -49,74 +43,29 @@ type Letter struct {
 	Content      json.RawMessage `json:"content"`
 }
 
-//go:embed templates
-var templates embed.FS
-
-// Renderer turns queued mails into messages.
-type Renderer struct {
-	base  string // without a slash at its end
-	kinds map[Kind]decoder
-	html  *htmltemplate.Template
-	text  *texttemplate.Template
+// Renderer writes mails.
+type Renderer interface {
+	// Render makes the message of a queued mail. It fails where this version does
+	// not know the kind, or where the data is not of it.
+	Render(q Queued) (Message, error)
 }
 
-// ErrPublicURL is why an address can't be that of the platform.
-var ErrPublicURL = errors.New("it must be an http or https address without user, query or fragment")
+// ErrKind is why a mail can't be read: another version has queued it.
+var ErrKind = errors.New("there is no such kind of mail")
 
-// NewRenderer makes a renderer whose links lead to the platform's public address.
-func NewRenderer(publicURL string) (*Renderer, error) {
-	u, err := url.Parse(publicURL)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("read the public address: %w", ErrPublicURL)
-	}
-	html, err := htmltemplate.New("layout.html").Funcs(htmltemplate.FuncMap{"segments": segments, "plain": plain}).ParseFS(templates, "templates/layout.html")
-	if err != nil {
-		return nil, fmt.Errorf("parse template: %w", err)
-	}
-	text, err := texttemplate.New("layout.txt").Funcs(texttemplate.FuncMap{"plain": plain}).ParseFS(templates, "templates/layout.txt")
-	if err != nil {
-		return nil, fmt.Errorf("parse template: %w", err)
-	}
-	return &Renderer{base: strings.TrimRight(u.String(), "/"), kinds: kinds(), html: html, text: text}, nil
-}
-
-// view is what the templates see.
-type view struct {
-	Page
-	Title string
-	Link  string
-	Org   string
-	Why   string
-}
-
-// Render makes the message of a queued mail. It fails where this version does not
-// know the kind, or where the data is not of it.
-func (r *Renderer) Render(q Queued) (Message, error) {
-	decode, ok := r.kinds[q.Kind]
+// Open reads what a queued mail tells.
+func (q Queued) Open() (Letter, Content, error) {
+	decode, ok := kinds()[q.Kind]
 	if !ok {
-		return Message{}, fmt.Errorf("render %s: there is no such kind of mail", q.Kind)
+		return Letter{}, nil, ErrKind
 	}
 	var l Letter
 	if err := json.Unmarshal(q.Data, &l); err != nil {
-		return Message{}, fmt.Errorf("render %s: read letter: %w", q.Kind, err)
+		return Letter{}, nil, fmt.Errorf("read letter: %w", err)
 	}
 	content, err := decode(l.Content)
 	if err != nil {
-		return Message{}, fmt.Errorf("render %s: read content: %w", q.Kind, err)
+		return Letter{}, nil, fmt.Errorf("read content: %w", err)
 	}
-	v := view{Page: content.Page(), Org: l.Organization.Or("an organization"), Why: l.Why}
-	if v.Action.Label != "" {
-		v.Link = r.base + v.Action.Path
-	}
-	v.Title = v.Subject
-	m := Message{ID: q.ID, OrgID: q.OrgID, Kind: q.Kind, To: q.Recipient, Subject: clean(v.Subject, maxSubject, nil)}
-	var html, text bytes.Buffer
-	if err := r.html.Execute(&html, v); err != nil {
-		return Message{}, fmt.Errorf("render %s: write HTML: %w", q.Kind, err)
-	}
-	if err := r.text.Execute(&text, v); err != nil {
-		return Message{}, fmt.Errorf("render %s: write text: %w", q.Kind, err)
-	}
-	m.HTML, m.Text = html.String(), text.String()
-	return m, nil
+	return l, content, nil
 }

@@ -95,7 +95,7 @@ const (
 type Courier struct {
 	Queue    Queue
 	Sender   Sender // nil: none is configured; mails wait
-	Renderer *Renderer
+	Renderer Renderer
 	Now      func() time.Time
 	Log      *slog.Logger
 }
@@ -132,7 +132,7 @@ func (c *Courier) Run(ctx context.Context) (function.Counts, error) {
 type round struct {
 	*Courier
 
-	down   atomic.Pointer[Setback] // why nothing else would be accepted either
+	down   atomic.Pointer[PostponedError] // why nothing else would be accepted either
 	mu     sync.Mutex
 	counts function.Counts
 	errs   []error
@@ -163,17 +163,17 @@ func (r *round) deliver(ctx context.Context, q Queued) {
 
 func (r *round) attempt(ctx context.Context, q Queued) error {
 	if q.Attempts > maxAttempts {
-		return &Refusal{Reason: "it was tried too often"}
+		return &RefusedError{Reason: "it was tried too often"}
 	}
 	if down := r.down.Load(); down != nil {
 		return down
 	}
 	m, err := r.Renderer.Render(q)
 	if err != nil {
-		return &Refusal{Reason: "it can't be written", Err: err}
+		return &RefusedError{Reason: "it can't be written", Err: err}
 	}
 	err = r.Sender.Send(ctx, m)
-	if s, ok := errors.AsType[*Setback](err); ok && s.Down {
+	if s, ok := errors.AsType[*PostponedError](err); ok && s.Down {
 		r.down.Store(s)
 	}
 	return err
@@ -186,13 +186,13 @@ func (r *round) outcome(ctx context.Context, q Queued, err error) Outcome {
 	if err == nil {
 		return o
 	}
-	if refused, ok := errors.AsType[*Refusal](err); ok {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		o.Status, o.Error = StatusFailed, refused.Reason
 		r.Log.WarnContext(ctx, "mail refused", "mail", q.ID, "org", q.OrgID, "kind", string(q.Kind), "error", err)
 		return o
 	}
 	o.Error = "the mail server could not be reached"
-	if s, ok := errors.AsType[*Setback](err); ok {
+	if s, ok := errors.AsType[*PostponedError](err); ok {
 		o.Error = s.Reason
 	}
 	if now.Sub(q.CreatedAt) >= GiveUp {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/event"
-	"github.com/aiaas/aiaas/shared/id"
 )
 
 // audience is a group of recipients, by what they are to the organisation.
@@ -32,7 +31,6 @@ const (
 // rule derives mails from one type of event.
 type rule struct {
 	event string
-	when  func(occasion) bool // nil: always
 	kind  Kind
 	to    []audience
 	write func(occasion) Content
@@ -57,13 +55,12 @@ type Key struct {
 	Service bool
 }
 
-// rules are the one table that says which events are told by mail, and to whom: the
-// first one that fits. An event that finds none of its recipients goes to the
-// owners.
+// rules are the one table that says which events are told by mail, and to whom. An
+// event that finds none of its recipients goes to the owners.
 func rules() []rule {
 	return []rule{
 		{event: "key.created", kind: KindKeyCreated, to: []audience{toKeyOwner, toSecurity}, write: keyCreated},
-		{event: "key.revoked", when: leaked, kind: KindKeyLeaked, to: []audience{toKeyOwner, toSecurity, toOwners, toAdmins}, write: keyLeaked},
+		{event: "key.leaked", kind: KindKeyLeaked, to: []audience{toKeyOwner, toSecurity, toOwners, toAdmins}, write: keyLeaked},
 		{event: "key.revoked", kind: KindKeyRevoked, to: []audience{toKeyOwner, toSecurity}, write: keyRevoked},
 		{event: TypeKeyDue, kind: KindKeyRotation, to: []audience{toKeyOwner}, write: keyDue, window: keyWindow},
 		{event: event.TypeThreshold, kind: KindBudget, to: []audience{toBilling, toOwners}, write: threshold, window: thresholdWindow},
@@ -119,15 +116,15 @@ func (p *Planner) Plan(ctx context.Context, e event.Event, d Directory, key *Key
 }
 
 func (p *Planner) plan(e event.Event, d Directory, key *Key) ([]Draft, error) {
-	o, err := occasionOf(e, d, key)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(p.rules, func(r rule) bool { return r.event == e.Type && (r.when == nil || r.when(o)) })
+	i := slices.IndexFunc(p.rules, func(r rule) bool { return r.event == e.Type })
 	if i < 0 {
 		return nil, nil
 	}
 	r := p.rules[i]
+	o, err := occasionOf(e, d, key)
+	if err != nil {
+		return nil, err
+	}
 	content := r.write(o)
 	cause := e.ID
 	if r.window != nil {
@@ -135,10 +132,11 @@ func (p *Planner) plan(e event.Event, d Directory, key *Key) ([]Draft, error) {
 	}
 	var out []Draft
 	for _, to := range o.recipients(r.to) {
-		one, err := draft(d, e.OrgID, to, r.kind, content, id.New(ID), cause+"|"+strings.ToLower(to.Address))
+		one, err := NewDraft(d, e.OrgID, to, r.kind, content)
 		if err != nil {
 			return nil, err
 		}
+		one.Key = cause + "|" + strings.ToLower(to.Address)
 		out = append(out, one)
 	}
 	return out, nil
@@ -261,11 +259,8 @@ func keyRevoked(o occasion) Content {
 	return KeyRevoked{Key: o.keyFacts(), By: Name(o.data.Actor), Reason: Name(o.text("reason"))}
 }
 
-// leaked tells whether a key was revoked because somebody proved to have its secret.
-func leaked(o occasion) bool { return strings.HasPrefix(o.text("reason"), "leaked") }
-
 func keyLeaked(o occasion) Content {
-	return KeyLeaked{Key: o.keyFacts(), Source: Name(o.text("reason"))}
+	return KeyLeaked{Key: o.keyFacts(), Source: Name(o.text("source"))}
 }
 
 func keyDue(o occasion) Content {

@@ -189,11 +189,6 @@ type Recipient struct {
 // NewDraft is a mail of its own: the same content to the same recipient may be
 // queued again.
 func NewDraft(d Directory, org string, to Recipient, kind Kind, c Content) (Draft, error) {
-	mailID := id.New(ID)
-	return draft(d, org, to, kind, c, mailID, mailID)
-}
-
-func draft(d Directory, org string, to Recipient, kind Kind, c Content, mailID, key string) (Draft, error) {
 	content, err := json.Marshal(c)
 	if err != nil {
 		return Draft{}, fmt.Errorf("encode mail: %w", err)
@@ -202,5 +197,6 @@ func draft(d Directory, org string, to Recipient, kind Kind, c Content, mailID, 
 	if err != nil {
 		return Draft{}, fmt.Errorf("encode mail: %w", err)
 	}
-	return Draft{ID: mailID, OrgID: org, Kind: kind, Recipient: to.Address, Data: data, Key: key}, nil
+	mailID := id.New(ID)
+	return Draft{ID: mailID, OrgID: org, Kind: kind, Recipient: to.Address, Data: data, Key: mailID}, nil
 }

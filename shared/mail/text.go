@@ -94,8 +94,11 @@ func line(s string) string {
 	return unlink(clean(s, maxLine, func(r rune) bool { return r == nameBegins || r == nameEnds }))
 }
 
-// plain is a text of a page without the marks of names.
-func plain(s string) string { return unlink(clean(s, maxLine, nil)) }
+// SubjectLine is the subject of a page as a header can hold it.
+func SubjectLine(s string) string { return clean(s, maxSubject, nil) }
+
+// Plain is a text of a page on one line, without the marks of names.
+func Plain(s string) string { return unlink(clean(s, maxLine, nil)) }
 
 // unlink writes addresses in the way in which nobody's program makes a link of
 // them: example[.]com, https[:]//…. A key may be named after a site, but no mail of
@@ -116,15 +119,15 @@ func unlink(s string) string {
 
 func alnum(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// segment is a piece of a line: a name or what stands between names.
-type segment struct {
+// Segment is a piece of a line: a name or what stands between names.
+type Segment struct {
 	Text string
 	Name bool
 }
 
-// segments cuts a line at the marks of names.
-func segments(s string) []segment {
-	var out []segment
+// Segments cuts a text of a page at the marks of names.
+func Segments(s string) []Segment {
+	var out []Segment
 	rest, inside := line(s), false
 	for rest != "" {
 		i := strings.IndexAny(rest, string(nameBegins)+string(nameEnds))
@@ -133,7 +136,7 @@ func segments(s string) []segment {
 			piece = rest[:i]
 		}
 		if piece != "" {
-			out = append(out, segment{Text: piece, Name: inside})
+			out = append(out, Segment{Text: piece, Name: inside})
 		}
 		if i < 0 {
 			break

@@ -95,7 +95,7 @@ func (st *Standing) checkHeir(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if slices.Contains(st.Scopes, has.Scope) && further(has.Reach, had.Reach) {
+		if slices.Contains(st.Scopes, has.Scope) && further(has, had) {
 			return fault.New(fault.Conflict,
 				"with these keys %s could do more than their owner could (%s): whoever knows them could too; name one with no more rights, or have them revoked", heir.ID, string(a)).
 				At("keys").With("permission", string(a))
@@ -110,11 +110,14 @@ func (st *Standing) subject(m Member) authz.Subject {
 	}
 }
 
-// further tells whether one reach goes beyond another.
-func further(a, b authz.Reach) bool {
+// further tells whether one decision reaches beyond another. What is one's own is as
+// far for both, save that by keys one gets at the secrets of one's other keys.
+func further(has, had authz.Decision) bool {
+	a, b := has.Reach, had.Reach
 	if b.All {
 		return false
 	}
 	beyond := func(project string) bool { return !slices.Contains(b.Projects, project) }
-	return a.All || a.OwnerID != "" && b.OwnerID == "" || slices.ContainsFunc(a.Projects, beyond)
+	own := a.OwnerID != "" && (b.OwnerID == "" || has.Scope == authz.KeysWrite)
+	return a.All || own || slices.ContainsFunc(a.Projects, beyond)
 }

@@ -37,7 +37,8 @@ type PriceBook struct {
 
 // Change is what can be changed of a model. A nil member stays as it is.
 type Change struct {
-	Disabled *bool
+	Disabled   *bool
+	Restricted *bool // only for organisations that it is granted to
 }
 
 // BackendChange is what can be changed of a backend. A nil member stays as it is.
@@ -71,15 +72,23 @@ func (s *Service) Model(ctx context.Context, p authz.Principal, id string) (*Mod
 }
 
 // UpdateModel changes a model. A disabled one is to callers as if it did not
-// exist, everywhere within a second; requests that run go on.
+// exist, and a restricted one to those that it is not granted to; everywhere within
+// a second. Requests that run go on.
 func (s *Service) UpdateModel(ctx context.Context, p authz.Principal, id string, c Change) (*Model, error) {
 	if err := p.Require(ctx, authz.DoCatalogueWrite); err != nil {
 		return nil, err
 	}
-	if c.Disabled == nil {
+	changes := map[string]any{}
+	if c.Disabled != nil {
+		changes["disabled"] = *c.Disabled
+	}
+	if c.Restricted != nil {
+		changes["restricted"] = *c.Restricted
+	}
+	if len(changes) == 0 {
 		return nil, errNoChange()
 	}
-	rec := audit.New(ctx, p, s.Now(), "model.update", id).With(map[string]any{"disabled": *c.Disabled})
+	rec := audit.New(ctx, p, s.Now(), "model.update", id).With(changes)
 	if err := s.Store.UpdateModel(ctx, id, c, rec); err != nil {
 		return nil, err
 	}

@@ -64,6 +64,7 @@ type NewModel struct {
 	ID              string
 	OwnedBy         string
 	MaxOutputTokens int64 // 0 takes 4096
+	Restricted      bool  // only for organisations that it is granted to
 }
 
 // CreateModel adds a model. It can be called once it has a backend and a price.
@@ -86,8 +87,8 @@ func (s *Service) CreateModel(ctx context.Context, p authz.Principal, n NewModel
 		return Model{}, fault.New(fault.Unprocessable, "max_output_tokens is between 1 and %d", largestMaxOutput).At("max_output_tokens")
 	}
 	now := s.Now()
-	m := Model{ID: n.ID, OwnedBy: n.OwnedBy, MaxOutputTokens: n.MaxOutputTokens, CreatedAt: now}
-	rec := audit.New(ctx, p, now, "model.create", m.ID)
+	m := Model{ID: n.ID, OwnedBy: n.OwnedBy, MaxOutputTokens: n.MaxOutputTokens, Restricted: n.Restricted, CreatedAt: now}
+	rec := audit.New(ctx, p, now, "model.create", m.ID).With(map[string]any{"restricted": m.Restricted})
 	if err := s.Store.CreateModel(ctx, m, rec); err != nil {
 		return Model{}, err
 	}

@@ -224,6 +224,9 @@ func change(ctx context.Context, e editing, p authz.Principal, a act, apply func
 		if a.reason != "" {
 			detail["reason"] = a.reason
 		}
+		if o.Plan != next.Plan {
+			detail["plan"], detail["plan_before"] = next.Plan, o.Plan
+		}
 		next.UpdatedAt = e.at
 		rec := audit.New(ctx, p, e.at, a.action, p.OrgID).With(detail)
 		return next, &rec, nil

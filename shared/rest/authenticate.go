@@ -30,6 +30,7 @@ type Authentication struct {
 	Origins *origin.Finder
 	Now     func() time.Time
 	Denials *audit.Denials // nil: nobody hears of refusals
+	Uses    *apikey.Uses   // nil: nobody asks when a key was last used
 }
 
 // Witness is an [Authenticator] that hears of those whom it or an operation refused.
@@ -87,5 +88,16 @@ func (a *Authentication) Authenticate(r *http.Request) (authz.Principal, error) 
 	if err != nil {
 		return authz.Principal{}, err
 	}
-	return res.Principal(a.Now).From(a.Origins.Address(r)).Under(a.Policy), nil
+	address := a.Origins.Address(r)
+	if a.Uses != nil {
+		a.Uses.Note(r.Context(), res.Record, address)
+	}
+	return res.Principal(a.Now).From(address).Under(a.Policy), nil
 }
+
+// Locator is an [Authenticator] that tells where a request comes from, also one that
+// nobody has to be anybody for.
+type Locator interface{ Locate(r *http.Request) string }
+
+// Locate implements [Locator].
+func (a *Authentication) Locate(r *http.Request) string { return a.Origins.Address(r) }

@@ -128,7 +128,7 @@ func HandleStream[I any](a *API, operationID, mediaType string, op func(context.
 		if err != nil {
 			return nil, c.refuse(err)
 		}
-		return &huma.StreamResponse{Body: func(hc huma.Context) { c.stream(hc, mediaType, write) }}, nil
+		return &huma.StreamResponse{Body: func(hc huma.Context) { c.stream(hc, mediaType, write) }}, nil //nolint:contextcheck // it is in hc
 	})
 	a.annotate(r, notes)
 }
@@ -156,7 +156,7 @@ type patient struct{ w http.ResponseWriter }
 func (p patient) Write(b []byte) (int, error) {
 	n, err := p.w.Write(b)
 	_ = http.NewResponseController(p.w).SetWriteDeadline(time.Now().Add(answerTimeout)) //nolint:forbidigo // a socket's deadline is wall time
-	return n, err                                                                       //nolint:wrapcheck // of the writer it stands for
+	return n, err
 }
 
 func (a *API) bind(operationID string) function.Route {
@@ -273,6 +273,8 @@ func (a *API) admit(route function.Route, w http.ResponseWriter, r *http.Request
 		if err := c.principal.RequireScope(authz.Scope(route.Scope)); err != nil && !c.principal.Has(authz.Scope(route.OrScope)) {
 			return err
 		}
+	} else if l, ok := a.auth.(Locator); ok {
+		c.principal = c.principal.From(l.Locate(r)) // still nobody, but somewhere
 	}
 	if err := checkURL(r); err != nil {
 		return err

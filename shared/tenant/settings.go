@@ -3,6 +3,7 @@ package tenant
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/aiaas/aiaas/shared/authz"
@@ -98,12 +99,7 @@ func (s Settings) Restrictions() (authz.Restrictions, error) {
 }
 
 func builtIn(r authz.Role) bool {
-	for _, known := range append(authz.OrganizationRoles(), authz.PlatformRoles()...) {
-		if r == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(authz.OrganizationRoles(), r) || slices.Contains(authz.PlatformRoles(), r)
 }
 
 func clip(s string) string {

@@ -156,7 +156,9 @@ func CheckText(member, text string) error {
 	return nil
 }
 
-func unseen(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp) }
+func unseen(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp)
+}
 
 // CheckSlug returns what is wrong with a slug: the short name of an organisation in
 // commands and links.

@@ -6,6 +6,9 @@
 // CPU a request is the figure to trust: on a machine that driver, backend, proxy
 // and database share, requests a second are what is left over, and neighbours
 // move them. PostgreSQL's CPU is printed beside the gateway's own.
+//
+// Then it measures what governs: how soon a change that one process answered is felt
+// in another, and what asking the access policy adds to a management call.
 package main
 
 import (
@@ -21,8 +24,11 @@ import (
 )
 
 type options struct {
+	only     string
 	conns    int
 	rounds   int
+	changes  int
+	calls    int
 	duration time.Duration
 }
 
@@ -31,6 +37,9 @@ func main() {
 	flag.IntVar(&o.conns, "c", 64, "connections")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; the medians are printed")
 	flag.DurationVar(&o.duration, "d", 5*time.Second, "measured time of one target in one round")
+	flag.StringVar(&o.only, "only", "", "measure this only: load, changes or access")
+	flag.IntVar(&o.changes, "changes", 100, "rounds of each change that is felt in another process")
+	flag.IntVar(&o.calls, "calls", 4000, "management calls without and with the access policy")
 	role := flag.String("role", "", "internal: which helper process this is")
 	flag.Parse()
 	var err error
@@ -70,10 +79,30 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	p := &processes{dir: dir}
 	defer p.stop()
-	targets, err := p.start(ctx)
+	if o.only == "access" {
+		return authorisation(ctx, o.calls)
+	}
+	targets, g, err := p.start(ctx)
 	if err != nil {
 		return err
 	}
+	if o.only != "changes" {
+		if err := loads(ctx, o, targets); err != nil {
+			return err
+		}
+	}
+	if o.only != "load" {
+		if err := changes(ctx, p, g, o.changes); err != nil {
+			return err
+		}
+	}
+	if o.only != "" {
+		return nil
+	}
+	return authorisation(ctx, o.calls)
+}
+
+func loads(ctx context.Context, o options, targets []target) error {
 	for _, w := range []workload{{"whole answer", false}, {"stream of 100 chunks", true}} {
 		results := make([][]result, len(targets))
 		for round := range o.rounds {

@@ -35,19 +35,19 @@ func (p *processes) stop() {
 	}
 }
 
-func (p *processes) start(ctx context.Context) ([]target, error) {
+func (p *processes) start(ctx context.Context) ([]target, gateway, error) {
 	none := func() []int { return nil }
 	upstream, _, err := p.self(ctx, "upstream")
 	if err != nil {
-		return nil, err
+		return nil, gateway{}, err
 	}
 	proxy, proxyPID, err := p.self(ctx, "proxy", upstream)
 	if err != nil {
-		return nil, err
+		return nil, gateway{}, err
 	}
 	g, err := p.gateway(ctx, upstream)
 	if err != nil {
-		return nil, err
+		return nil, gateway{}, err
 	}
 	const path = "/v1/chat/completions"
 	return []target{
@@ -57,7 +57,7 @@ func (p *processes) start(ctx context.Context) ([]target, error) {
 			name: "aiaas, all controls on", url: g.base + path, header: "Authorization: Bearer " + g.key + "\r\n",
 			pids: func() []int { return []int{g.pid} }, extra: func() []int { return family(g.database) },
 		},
-	}, nil
+	}, g, nil
 }
 
 // self starts this program in another role and reads the address that it prints.
@@ -81,8 +81,9 @@ func (p *processes) self(ctx context.Context, role string, args ...string) (addr
 }
 
 type gateway struct {
-	base, key     string
-	pid, database int
+	base, key, platform string
+	databaseURL         string
+	pid, database       int
 }
 
 // gateway builds and starts the command, and sets up what a paying tenant has: a
@@ -143,7 +144,10 @@ func (p *processes) gateway(ctx context.Context, upstream string) (gateway, erro
 		return gateway{}, a.err
 	}
 	secret, _ := key["key"].(string)
-	return gateway{base: profile.BaseURL, key: secret, pid: cmd.Process.Pid, database: child(cmd.Process.Pid)}, nil
+	return gateway{
+		base: profile.BaseURL, key: secret, platform: profile.PlatformKey, databaseURL: p.databaseURL(),
+		pid: cmd.Process.Pid, database: child(cmd.Process.Pid),
+	}, nil
 }
 
 func waitFor(r io.Reader, text string) error {
@@ -155,6 +159,22 @@ func waitFor(r io.Reader, text string) error {
 		}
 	}
 	return errors.Join(errors.New("the server ended before it was ready"), s.Err())
+}
+
+// waitForBase reads where a server listens, and waits until it does.
+func waitForBase(r io.Reader) (base string, err error) {
+	const is = "AIaaS is running at "
+	s := bufio.NewScanner(r)
+	for s.Scan() {
+		if _, after, ok := strings.Cut(s.Text(), is); ok {
+			base = strings.TrimSpace(after)
+		}
+		if strings.Contains(s.Text(), "Press Ctrl-C") {
+			go func() { _, _ = io.Copy(io.Discard, r) }()
+			return base, nil
+		}
+	}
+	return "", errors.Join(errors.New("the server ended before it was ready"), s.Err())
 }
 
 // api calls the management API and keeps the first error.

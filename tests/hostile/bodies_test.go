@@ -64,6 +64,9 @@ func TestEveryBodyIsBounded(t *testing.T) {
 				{"nothing", "", 400, nil},
 				{"blanks", strings.Repeat(" ", 1000), 400, nil},
 			} {
+				if c.body == "" && r.bare {
+					continue
+				}
 				a := p.do(r.Method, r.target, r.key, c.body, func(req *http.Request) {
 					if c.change != nil {
 						c.change(req)

@@ -74,7 +74,7 @@ type platform struct {
 type org struct {
 	id, project                         string
 	admin, caller, reader, platform     string // secrets
-	callerID                            string
+	callerID, spareID                   string
 	revoked, expired, suspended, nobody string // secrets that are refused
 }
 
@@ -160,6 +160,7 @@ func (p *platform) org(name string) org {
 	}
 	_, o.admin = p.key(o, "", authz.Scopes()...)
 	o.callerID, o.caller = p.key(o, "", authz.Inference, authz.ModelsRead)
+	o.spareID, _ = p.key(o, "", authz.Inference)
 	_, o.reader = p.key(o, "", authz.KeysRead, authz.BudgetsRead, authz.UsageRead)
 	_, o.platform = p.key(o, "", authz.Platform)
 	every := append(authz.Scopes(), authz.Platform)

@@ -17,6 +17,9 @@ func (p *platform) targets() map[string]string {
 	return map[string]string{
 		"getReference": "/docs", "getHealth": "/healthz", "getOpenAPI": "/openapi.json", "getReadiness": "/readyz",
 		"listApiKeys": "/v1/api-keys", "createApiKey": "/v1/api-keys", "revokeApiKey": "/v1/api-keys/" + p.one.callerID,
+		"getApiKey": "/v1/api-keys/" + p.one.spareID, "updateApiKey": "/v1/api-keys/" + p.one.spareID, "rotateApiKey": "/v1/api-keys/" + p.one.spareID + "/rotate",
+		"suspendApiKey": "/v1/api-keys/" + p.one.spareID + "/suspend", "resumeApiKey": "/v1/api-keys/" + p.one.spareID + "/resume",
+		"getApiKeyPattern": "/v1/api-keys/pattern", "revokeLeakedApiKey": "/v1/api-keys/revoke-leaked",
 		"updateBackend": "/v1/backends/" + p.backID,
 		"getBilling":    "/v1/billing", "setBilling": "/v1/billing",
 		"getSeller": "/v1/sellers/default", "setSeller": "/v1/sellers/default",
@@ -39,6 +42,7 @@ type route struct {
 	target string
 	key    string // that may use it
 	body   string // a valid one; "" where it takes none
+	bare   bool   // it can do without
 	schema schema // of the body
 }
 
@@ -58,6 +62,7 @@ func (p *platform) each(f func(t *testing.T, r route)) {
 			x := route{Route: r, target: target, key: p.keyFor(r)}
 			if takesBody(r) {
 				x.body, x.schema = p.doc.body(p.t, r)
+				x.bare = !p.doc.operation(p.t, r).RequestBody.Required
 			}
 			t := p.t
 			t.Run(r.OperationID, func(sub *testing.T) {
@@ -99,7 +104,8 @@ type document struct {
 type operation struct {
 	Parameters  []struct{ Name, In string }
 	RequestBody struct {
-		Content map[string]struct {
+		Required bool
+		Content  map[string]struct {
 			Example json.RawMessage
 			Schema  schema
 		}

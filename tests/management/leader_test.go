@@ -44,7 +44,7 @@ func serveJobs(t *testing.T, url string, leading *atomic.Int64) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leader, err := postgres.NewLeader(url, postgres.RoleAccounts, log)
+	leader, err := postgres.NewLeader(url, postgres.RoleAccounts, "", log)
 	if err != nil {
 		t.Fatal(err)
 	}

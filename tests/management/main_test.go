@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // managed are the functions whose routes go through the one entry path.
 func managed() []string {
-	return []string{"keys", "models", "budgets", "analytics", "operations", "requests", "invoices", "audit"}
+	return []string{"keys", "identity", "models", "budgets", "analytics", "operations", "requests", "invoices", "organizations", "audit", "notifications"}
 }
 
 // platform is one running management API with two organisations.
@@ -79,10 +80,10 @@ func start(t *testing.T) *platform {
 	p.clock.at.Store(time.Date(2026, 10, 12, 9, 30, 15, 0, time.UTC).UnixMicro())
 	p.one, p.two = p.tenant("org_one"), p.tenant("org_two")
 	settings := map[string]string{"DATABASE_URL": p.url, "AIAAS_DATA_DIR": t.TempDir(), "AIAAS_DATABASE_CONNS": "4",
-		"AIAAS_BACKEND_NETWORKS": "10.0.0.0/8"}
+		"AIAAS_ADDR": "0.0.0.0:0", "AIAAS_BACKEND_NETWORKS": "10.0.0.0/8"} // not a laptop: loopback is nobody's address
 	env := &function.Env{
 		Now: p.clock.Now, Log: slog.New(slog.NewJSONHandler(p.log, nil)), Getenv: func(n string) string { return settings[n] },
-		Fatal: func(err error) { t.Error(err) },
+		Fatal: func(err error) { t.Error(err) }, LocalDisk: true,
 	}
 	p.env = env
 	t.Cleanup(func() {
@@ -90,22 +91,26 @@ func start(t *testing.T) *platform {
 			t.Error(err)
 		}
 	})
+	p.wire(managed()...)
+	return p
+}
+
+// wire mounts functions as a host does.
+func (p *platform) wire(names ...string) {
+	p.t.Helper()
 	for _, e := range functions.Catalogue() {
-		for _, name := range managed() {
-			if e.Spec.Name != name {
-				continue
-			}
-			f, err := e.Wire(t.Context(), env)
-			if err != nil {
-				t.Fatalf("wire %s: %v", name, err)
-			}
-			p.handler[name] = f.HTTP
-			for _, r := range e.Spec.Routes {
-				p.mux.Handle(r.Pattern(), f.HTTP)
-			}
+		if !slices.Contains(names, e.Spec.Name) {
+			continue
+		}
+		f, err := e.Wire(p.t.Context(), p.env)
+		if err != nil {
+			p.t.Fatalf("wire %s: %v", e.Spec.Name, err)
+		}
+		p.handler[e.Spec.Name] = f.HTTP
+		for _, r := range e.Spec.Routes {
+			p.mux.Handle(r.Pattern(), f.HTTP)
 		}
 	}
-	return p
 }
 
 // tenant puts an organisation with a project and keys into the database.

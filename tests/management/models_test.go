@@ -18,7 +18,7 @@ func TestAModelGetsBackendsAndPrices(t *testing.T) {
 	p := start(t)
 	k := p.one.platform
 	m := p.do("POST", "/v1/models", k, `{"id":"meta/llama-3"}`).want(201)
-	if got := fmt.Sprint(m); got != "map[created_at:2026-10-12T09:30:15Z id:meta/llama-3 max_output_tokens:4096 owned_by:aiaas]" {
+	if got := fmt.Sprint(m); got != "map[created_at:2026-10-12T09:30:15Z id:meta/llama-3 max_output_tokens:4096 owned_by:aiaas restricted:false]" {
 		t.Errorf("model %s", got)
 	}
 	p.do("POST", "/v1/models", k, `{"id":"meta/llama-3"}`).refused(409, "conflict")

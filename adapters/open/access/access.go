@@ -43,5 +43,9 @@ func Authenticator(ctx context.Context, e *function.Env) (rest.Authenticator, er
 	if err != nil {
 		return nil, err
 	}
-	return &rest.Authentication{Keys: keys, Policy: policy, Origins: origins, Now: e.Now, Denials: denials}, nil
+	uses, err := open.Uses(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return &rest.Authentication{Keys: keys, Policy: policy, Origins: origins, Now: e.Now, Denials: denials, Uses: uses}, nil
 }

@@ -5,6 +5,7 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/aiaas/aiaas/adapters/blob"
@@ -26,7 +27,7 @@ func Open(ctx context.Context, e *function.Env) (blob.Store, error) {
 			}
 			dir, err := filepath.Abs(filepath.Join(s.DataDir, "files"))
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, fmt.Errorf("find the data folder: %w", err)
 			}
 			address = "file://" + filepath.ToSlash(dir)
 		}

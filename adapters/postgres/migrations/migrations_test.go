@@ -109,7 +109,7 @@ func TestRunTimeRolesHaveTheLeastRights(t *testing.T) {
 			AND (r, c.relname::text) NOT IN (('aiaas_metering', 'inbox'), ('aiaas_metering', 'dead_letters'), ('aiaas_metering', 'usage_deltas'), ('aiaas_journal', 'access_log'), ('aiaas_journal', 'idempotency_claims'), ('aiaas_mailer', 'mails'),
 				('aiaas_auditor', 'audit_pending'), ('aiaas_notary', 'audit_records'), ('aiaas_notary', 'audit_chain'),
 				('aiaas_notifier', 'outbox'), ('aiaas_notifier', 'events'), ('aiaas_accounts', 'webhooks'),
-				('aiaas_accounts', 'roles'), ('aiaas_accounts', 'project_members'), ('aiaas_accounts', 'members'), ('aiaas_accounts', 'api_key_overlaps'), ('aiaas_tenants', 'api_key_overlaps'), ('aiaas_metering', 'exhausted_windows'))`,
+				('aiaas_accounts', 'roles'), ('aiaas_accounts', 'project_members'), ('aiaas_accounts', 'members'), ('aiaas_accounts', 'api_key_overlaps'), ('aiaas_tenants', 'api_key_overlaps'), ('aiaas_tenants', 'plans'), ('aiaas_metering', 'exhausted_windows'))`,
 		"runs look-ups as themselves": `SELECT p.oid::regprocedure || ' is ' || proowner::regrole FROM pg_proc p
 			WHERE pronamespace::regnamespace::text IN ('accounts', 'router', 'analytics') AND prosecdef AND proconfig IS NULL AND $1::text[] IS NOT NULL`,
 		"leaves nothing to everybody": `SELECT p.oid::regprocedure::text FROM pg_proc p CROSS JOIN LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) g
@@ -254,6 +254,41 @@ func TestForeignRowsCantBeWritten(t *testing.T) {
 		if got := asRole(t, db, c.role, "org_1", c.sql); got != "0" {
 			t.Errorf("%s: %s changed %s rows", c.role, c.sql, got)
 		}
+	}
+}
+
+// TestNoStatementChangesForeignRows tries, for every table of tenants, every column
+// that a request's role may update, and every table that it may delete from, without
+// any filter of ours.
+func TestNoStatementChangesForeignRows(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.New(t)
+	postgrestest.Exec(t, url, twoOrgs)
+	db := connect(t, url)
+	tried := 0
+	for _, role := range []string{"aiaas_accounts", "aiaas_router", "aiaas_analytics"} {
+		updates := list(t, db, `SELECT format('UPDATE %s SET %I = %I', c.oid::regclass, a.attname, a.attname) FROM pg_class c
+			JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+			JOIN pg_attribute o ON o.attrelid = c.oid AND o.attname = 'org_id'
+			WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace::regnamespace::text IN ('accounts', 'router', 'analytics')
+			AND has_column_privilege($1, c.oid, a.attnum, 'UPDATE')`, role)
+		deletes := list(t, db, `SELECT format('DELETE FROM %s', c.oid::regclass) FROM pg_class c
+			JOIN pg_attribute o ON o.attrelid = c.oid AND o.attname = 'org_id'
+			WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace::regnamespace::text IN ('accounts', 'router', 'analytics')
+			AND has_table_privilege($1, c.oid, 'DELETE')`, role)
+		for _, sql := range append(updates, deletes...) {
+			tried++
+			got := asRole(t, db, role, "org_1", `WITH n AS (`+sql+` WHERE org_id <> 'org_1' RETURNING 1) SELECT count(*)::text FROM n`)
+			if got != "0" && got != "42501" {
+				t.Errorf("%s: %s: %q", role, sql, got)
+			}
+			if got := asRole(t, db, role, "", `WITH n AS (`+sql+` RETURNING 1) SELECT count(*)::text FROM n`); got != "0" && got != "42501" {
+				t.Errorf("%s in no organisation: %s: %q", role, sql, got)
+			}
+		}
+	}
+	if tried < 40 {
+		t.Errorf("only %d statements were tried", tried)
 	}
 }
 

@@ -42,7 +42,7 @@ func auditGroup() group {
 			long: "verify has the platform read the whole chain with its records and signed heads, and names the first record that is not\n" +
 				"as it was sealed. With --file it checks an export without the platform, by a public key that you have kept:\n" +
 				"aiaas audit keys lists them. It ends with 1 where anything is wrong.",
-			example: "  aiaas audit verify\n  aiaas audit verify --file audit.ndjson --key 'MCowBQ…='",
+			example: "  aiaas audit verify\n  aiaas audit verify --file audit.ndjson --key \"$AUDIT_KEY\"",
 			method:  http.MethodGet, path: "/v1/audit/verify", finish: verified, alone: verifyFile,
 			flags: []flag{
 				{name: "file", doc: "an export to check instead (- is standard input)"},

@@ -114,7 +114,7 @@ type alive struct {
 func (a alive) Read(b []byte) (int, error) {
 	n, err := a.r.Read(b)
 	a.sign()
-	return n, err //nolint:wrapcheck // of the reader it stands for
+	return n, err
 }
 
 func (t *target) send(ctx context.Context, r *request) (*http.Response, error) {

@@ -89,8 +89,18 @@ func TestCommandsMakeTheseRequests(t *testing.T) {
 	for line, want := range map[string]string{
 		"key create --name a --scopes inference,usage:read --scopes models:read --expires 7d --tokens-per-minute 5": `POST /v1/api-keys {"expires_at":"2026-10-19T09:30:15Z","limits":{"tokens_per_minute":5},"name":"a","scopes":["inference","usage:read","models:read"]}`,
 		"key create --name a --scopes inference --expires 2027-01-01":                                               `POST /v1/api-keys {"expires_at":"2027-01-01T00:00:00Z","name":"a","scopes":["inference"]}`,
-		"model get a/b":                `GET /v1/platform/models/a%2Fb`,
-		"model disable {1}/../b --yes": `PATCH /v1/models/%7B1%7D%2F..%2Fb {"disabled":true}`,
+		"key create --name a --scopes inference --service-account sa_1 --ip 10.0.0.0/8,192.0.2.1":                   `POST /v1/api-keys {"ip_allow_list":["10.0.0.0/8","192.0.2.1"],"name":"a","owner":{"service_account_id":"sa_1"},"scopes":["inference"]}`,
+		"key list --state rotating --owner user_1 --rotation-due":                                                   `GET /v1/api-keys limit=200&owner_id=user_1&rotation_due=true&state=rotating`,
+		"key show key_1": `GET /v1/api-keys/key_1`,
+		"key update key_1 --scopes inference --reset models,expires,tokens-per-minute": `PATCH /v1/api-keys/key_1 {"expires_at":null,"limits":{"tokens_per_minute":null},"models":null,"scopes":["inference"]}`,
+		"key rotate key_1":                     `POST /v1/api-keys/key_1/rotate {}`,
+		"key rotate key_1 --overlap 7d":        `POST /v1/api-keys/key_1/rotate {"overlap_seconds":604800}`,
+		"key rotate key_1 --overlap 90m":       `POST /v1/api-keys/key_1/rotate {"overlap_seconds":5400}`,
+		"key suspend key_1 --reason odd --yes": `POST /v1/api-keys/key_1/suspend {"reason":"odd"}`,
+		"key resume key_1":                     `POST /v1/api-keys/key_1/resume {}`,
+		"key revoke key_1 --reason odd --yes":  `DELETE /v1/api-keys/key_1 reason=odd`,
+		"model get a/b":                        `GET /v1/platform/models/a%2Fb`,
+		"model disable {1}/../b --yes":         `PATCH /v1/models/%7B1%7D%2F..%2Fb {"disabled":true}`,
 		"model price a/b --book eu --input-usd 1 --output-usd 2 --from 2027-01-01T00:00:00+01:00":          `POST /v1/price-books/eu/prices {"effective_from":"2026-12-31T23:00:00Z","input_usd_per_million":"1","model":"a/b","output_usd_per_million":"2"}`,
 		"model update-backend be_1 --disabled=false":                                                       `PATCH /v1/backends/be_1 {"disabled":false}`,
 		"budget create --project p --unit tokens --amount 5 --period week --action block --thresholds 1,2": `POST /v1/budgets {"action":"block","amount":"5","period":"week","scope":{"project_id":"p"},"thresholds":[1,2],"unit":"tokens"}`,
@@ -111,6 +121,31 @@ func TestCommandsMakeTheseRequests(t *testing.T) {
 		if err != nil || len(*asked) != 1 || (*asked)[0] != want {
 			t.Errorf("%s: %v asked for\n%q; want\n%q", line, err, *asked, want)
 		}
+	}
+}
+
+// A key that was found stands in no argument; and nobody needs one to report it.
+func TestAFoundKeyIsReported(t *testing.T) {
+	address, asked := server(t, 202, `{"status":"accepted"}`)
+	_, _, err := (&terminal{url: address, types: " aiaas_live_x\n"}).run("key report-leak --source here")
+	if want := `POST /v1/api-keys/revoke-leaked {"key":"aiaas_live_x","source":"here"}`; err != nil || len(*asked) != 1 || (*asked)[0] != want {
+		t.Errorf("%v asked for %q; want %q", err, *asked, want)
+	}
+	out, _, err := (&terminal{url: address, types: "aiaas_live_x"}).run("key report-leak --dry-run")
+	if err != nil || strings.Contains(out, "aiaas_live_x") || len(*asked) != 1 {
+		t.Errorf("rehearsed: %q, %v", out, err)
+	}
+	for line, types := range map[string]string{
+		"key report-leak": " ", "key report-leak aiaas_live_x": "aiaas_live_x", "key update key_1": "", "key update key_1 --expires 7d --reset expires": "",
+		"key update key_1 --reset name": "", "key rotate key_1 --overlap tomorrow": "", "key rotate key_1 --overlap -1h": "", "key rotate key_1 --overlap 1ms": "", "key rotate key_1 --overlap 99999d": "",
+		"key create --name a --scopes inference --member m --service-account s": "", "key list --state odd": "",
+	} {
+		if _, _, err := (&terminal{url: address, types: types}).run(line); client.ExitCode(err) != client.ExitUsage {
+			t.Errorf("%s: %v; want a usage error", line, err)
+		}
+	}
+	if len(*asked) != 1 {
+		t.Errorf("asked for %v", *asked)
 	}
 }
 

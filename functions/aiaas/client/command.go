@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ type command struct {
 	paged       bool     // it comes in pages: all are followed
 	columns     []column // of a list
 	sections    []section
-	ask         string                     // what a destructive command asks; {0} is the first argument
+	ask         string                     // what a destructive command asks; {0} is the first argument, {1} the second
 	prepare     func(*call) error          // after arguments and flags have been read
 	finish      func(*call, *answer) error // instead of printing the answer
 	show        func(*call, value) error   // instead of the usual table
@@ -62,7 +63,7 @@ const defaultTimeout = 30 * time.Second
 // Commands are the client commands.
 func Commands(env Env) []*cobra.Command {
 	var out []*cobra.Command
-	for _, g := range []group{keyGroup(), modelGroup(), budgetGroup(), requestGroup(), invoiceGroup(), auditGroup(), jobGroup(), mailGroup()} {
+	for _, g := range []group{keyGroup(), userGroup(), serviceAccountGroup(), roleGroup(), projectGroup(), orgGroup(), planGroup(), modelGroup(), budgetGroup(), requestGroup(), invoiceGroup(), auditGroup(), jobGroup(), webhookGroup(), mailGroup()} {
 		out = append(out, g.build(env))
 	}
 	usage := usageCommand()
@@ -274,10 +275,11 @@ func (k *call) request() *request {
 	return r
 }
 
-// naming puts the first argument into a text.
+// naming puts the arguments into a text.
 func (k *call) naming(text string) string {
-	if len(k.args) > 0 {
-		text = strings.ReplaceAll(text, "{0}", printable(k.args[0]))
+	var pairs []string
+	for i, arg := range k.args {
+		pairs = append(pairs, "{"+strconv.Itoa(i)+"}", printable(arg))
 	}
-	return text
+	return strings.NewReplacer(pairs...).Replace(text)
 }

@@ -23,7 +23,17 @@ func modelGroup() group {
 			flags: []flag{
 				{name: "owned-by", to: "body:owned_by", doc: "shown in the list of models"},
 				{name: "max-output-tokens", to: "body:max_output_tokens", kind: number, doc: "the most output of a request that sets no bound itself"},
+				{name: "restricted", to: "body:restricted", kind: yes, doc: "only for organizations that it is granted to"},
 			},
+		},
+		{
+			use: "restrict MODEL", short: "Let only organizations use a model that it is granted to", role: rolePlatform, args: []source{models()},
+			method: http.MethodPatch, path: "/v1/models/{0}", prepare: restricted(true), sections: []section{{"backends", backendColumns()}},
+			ask: "Restrict {0}? To all organizations that it is not granted to it is as if it did not exist, from then on.",
+		},
+		{
+			use: "open MODEL", short: "Let every organization use a restricted model", role: rolePlatform, args: []source{models()},
+			method: http.MethodPatch, path: "/v1/models/{0}", prepare: restricted(false), sections: []section{{"backends", backendColumns()}},
 		},
 		{
 			use: "enable MODEL", short: "Let a model be called again", role: rolePlatform, args: []source{models()},
@@ -35,6 +45,10 @@ func modelGroup() group {
 			ask: "Disable {0}? All requests for it are refused from then on.",
 		},
 	}, append(backendCommands(), priceCommands()...)...)}
+}
+
+func restricted(v bool) func(*call) error {
+	return func(k *call) error { k.body["restricted"] = v; return nil }
 }
 
 func disabled(v bool) func(*call) error {
@@ -100,7 +114,7 @@ func priceCommands() []command {
 func modelColumns() []column {
 	return []column{
 		{title: "ID", path: "id"}, {title: "OWNED BY", path: "owned_by"}, {title: "CALLABLE", path: "callable"}, {title: "DISABLED", path: "disabled"},
-		{title: "BACKENDS", path: "backends", as: howMany}, {title: "INPUT", path: "price.input_usd_per_million"},
+		{title: "RESTRICTED", path: "restricted"}, {title: "BACKENDS", path: "backends", as: howMany}, {title: "INPUT", path: "price.input_usd_per_million"},
 		{title: "CACHED", path: "price.cached_input_usd_per_million"}, {title: "OUTPUT", path: "price.output_usd_per_million"},
 	}
 }

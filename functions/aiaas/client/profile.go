@@ -67,6 +67,7 @@ const (
 	roleAPI      role = "api"
 	roleAdmin    role = "admin"
 	rolePlatform role = "platform"
+	roleNone     role = "none" // of what everybody may do
 )
 
 func (p *Profile) key(r role) string {
@@ -77,6 +78,7 @@ func (p *Profile) key(r role) string {
 		return p.AdminKey
 	case rolePlatform:
 		return p.PlatformKey
+	case roleNone:
 	}
 	return ""
 }
@@ -92,7 +94,10 @@ func (o *options) target(getenv func(string) string, r role) (*target, error) {
 		return nil, err
 	}
 	t.key = key
-	if t.baseURL != "" && t.key != "" {
+	if r == roleNone {
+		t.key = ""
+	}
+	if t.baseURL != "" && (t.key != "" || r == roleNone) {
 		return t, nil
 	}
 	path := o.profile
@@ -115,7 +120,7 @@ func (o *options) target(getenv func(string) string, r role) (*target, error) {
 	switch {
 	case t.baseURL == "":
 		return nil, Usage("the profile %s has no base_url", path)
-	case t.key == "":
+	case t.key == "" && r != roleNone:
 		return nil, Usage("the profile %s has no %s_key: give a key in AIAAS_KEY or with --key-file", path, r)
 	}
 	return t, nil

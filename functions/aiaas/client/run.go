@@ -74,8 +74,10 @@ const hiddenCredential = "(hidden)"
 
 // rehearse prints the request instead of sending it.
 func (k *call) rehearse(r *request) error {
-	if _, secret := k.body["credential"]; secret {
-		k.body["credential"] = hiddenCredential
+	for _, name := range []string{"credential", "key"} {
+		if _, secret := k.body[name]; secret {
+			k.body[name] = hiddenCredential
+		}
 	}
 	out := k.cmd.OutOrStdout()
 	if k.opts.output == formatJSON {

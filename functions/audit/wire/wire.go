@@ -7,7 +7,6 @@ import (
 	"github.com/aiaas/aiaas/adapters/open"
 	"github.com/aiaas/aiaas/adapters/open/access"
 	"github.com/aiaas/aiaas/adapters/open/files"
-	"github.com/aiaas/aiaas/adapters/postgres"
 	auditfunction "github.com/aiaas/aiaas/functions/audit"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/function"

@@ -34,7 +34,7 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	})
 	return function.Function{
 		HTTP: inference.New(inference.Config{
-			Gateway: gateway, Keys: ports.Resolver, Catalogue: ports.Catalogue, Known: ports.Resolver, Access: ports.Access,
+			Gateway: gateway, Keys: ports.Resolver, Catalogue: ports.Catalogue, Known: ports.Resolver, Uses: ports.Uses, Access: ports.Access,
 			Origins: origins, Now: env.Now, MaxBody: s.MaxBody, Log: env.Log,
 		}),
 		Ready: func(context.Context) error { return ports.Recorder.Err() },

@@ -26,6 +26,7 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	svc := &apikey.Service{Store: postgres.NewKeys(db), Bump: changes, Now: env.Now}
+	store := postgres.NewKeys(db)
+	svc := &apikey.Service{Store: store, Finder: store, Bump: changes, Leaks: apikey.NewThrottle(), Now: env.Now}
 	return function.Function{HTTP: keys.New(svc, auth, env.Log), Ready: db.Ping}, nil
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	mailadapter "github.com/aiaas/aiaas/adapters/mail"
@@ -9,6 +10,7 @@ import (
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/mail"
+	"github.com/aiaas/aiaas/shared/mail/layout"
 )
 
 // mails are the function's parts about mail.
@@ -31,9 +33,9 @@ func wireMails(ctx context.Context, env *function.Env) (*mails, error) {
 	if err != nil {
 		return nil, err
 	}
-	renderer, err := mail.NewRenderer(s.Public())
+	renderer, err := layout.New(s.Public())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read AIAAS_PUBLIC_URL: %w", err)
 	}
 	queue := postgres.NewMails(mailer)
 	m := &mails{

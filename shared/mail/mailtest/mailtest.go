@@ -29,7 +29,7 @@ func (r *Recorder) Send(ctx context.Context, m mail.Message) error {
 		return err
 	}
 	if err := mail.CheckAddress(m.To); err != nil {
-		return &mail.Refusal{Reason: "the address can't be written to", Err: err}
+		return &mail.RefusedError{Reason: "the address can't be written to", Err: err}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,7 +136,7 @@ func refuses(t *testing.T, box Mailbox) {
 		"ada@example.com>\r\nDATA", "\"a b\"@example.com", "ada@exa mple.com", strings.Repeat("a", 300) + "@example.com",
 	} {
 		err := box.Sender.Send(t.Context(), Message("mail_1", to))
-		if _, ok := err.(*mail.Refusal); !ok { //nolint:errorlint // the suite wants it as it is
+		if _, ok := err.(*mail.RefusedError); !ok { //nolint:errorlint // the suite wants it as it is
 			t.Errorf("to %q: %v; want a refusal", to, err)
 		}
 	}

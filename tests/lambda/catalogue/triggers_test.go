@@ -156,6 +156,45 @@ func scheduled() map[string]effect {
 			        (SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM router.idempotency_claims)`,
 			"req_88 req_89 req_90 req_91 req_92 req_93, req_23 req_24 req_25 req_26", "req_88 req_89, req_23",
 		},
+		"metering/exhausted": {
+			func(p *platform) {
+				postgrestest.Exec(p.t, p.database, `
+					INSERT INTO analytics.budgets (org_id, budget_id, unit, amount, currency, period, time_zone, action, thresholds, created_by, created_at)
+					VALUES ('org', 'bud', 'tokens', 100, 'USD', 'once', 'UTC', 'block', '{50,100}', 'x', now());
+					INSERT INTO analytics.budget_windows (org_id, budget_id, window_start, window_end, spent, granted) VALUES ('org', 'bud', '2026-01-01', '9999-01-01', 90, 100);
+					INSERT INTO analytics.exhausted_windows (org_id, budget_id, window_start) VALUES ('org', 'bud', '2026-01-01')`)
+			},
+			`SELECT coalesce(string_agg(threshold || ' at ' || spent, ', '), 'none') || ', ' || (SELECT count(*) FROM analytics.exhausted_windows) FROM analytics.budget_alerts`,
+			"none, 1", "100 at 90, 0",
+		},
+		"notifications/dispatch": {
+			func(p *platform) {
+				postgrestest.Exec(p.t, p.database, hook+`
+					DELETE FROM accounts.outbox;
+					INSERT INTO accounts.outbox VALUES ('org', 'evt_1', 'key.created', now(), 'key', '{}');
+					INSERT INTO router.outbox VALUES ('org', 'evt_2', 'model.created', now(), 'm', '{}');
+					INSERT INTO analytics.outbox VALUES ('org', 'evt_3', 'budget.created', now(), 'bud', '{}')`)
+			},
+			`SELECT (SELECT count(*) FROM accounts.webhook_deliveries WHERE org_id = 'org') || ', ' || ((SELECT count(*) FROM accounts.outbox) + (SELECT count(*) FROM router.outbox) +
+				(SELECT count(*) FROM analytics.outbox WHERE org_id = 'org'))`,
+			"0, 3", "3, 0",
+		},
+		"notifications/deliver": {
+			func(p *platform) { // to a port where nobody listens
+				postgrestest.Exec(p.t, p.database, hook+`
+					INSERT INTO accounts.events VALUES ('org', 'evt_1', 'key.created', now(), 'key', '{}');
+					INSERT INTO accounts.webhook_deliveries (org_id, delivery_id, webhook_id, event_id, attempts, next_at, created_at) VALUES ('org', 'dlv_1', 'wh', 'evt_1', 5, '2026-01-01', now())`)
+			},
+			`SELECT attempts || ' ' || status || ', ' || (SELECT count(*) FROM accounts.webhook_attempts) FROM accounts.webhook_deliveries`,
+			"5 pending, 0", "6 pending, 1",
+		},
+		"notifications/prune-events": {
+			func(p *platform) {
+				postgrestest.Exec(p.t, p.database, `INSERT INTO accounts.events SELECT 'org', 'evt_' || d, 'key.created', now() - make_interval(days => d), 'key', '{}' FROM generate_series(28, 32) d`)
+			},
+			`SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM accounts.events`,
+			"evt_28 evt_29 evt_30 evt_31 evt_32", "evt_28 evt_29",
+		},
 		"metering/partitions": {
 			func(p *platform) {
 				postgrestest.Exec(p.t, p.database, `DO $$ BEGIN EXECUTE 'DROP TABLE ' || `+nextMonth+`; END $$`)
@@ -164,6 +203,11 @@ func scheduled() map[string]effect {
 		},
 	}
 }
+
+// hook is an organisation's webhook, at a port where nobody listens.
+const hook = `INSERT INTO accounts.organizations (org_id, name, created_at) VALUES ('org', 'o', now());
+	INSERT INTO accounts.webhooks (org_id, webhook_id, url, events, enabled, secret, created_by, created_at, updated_at)
+	VALUES ('org', 'wh', 'http://127.0.0.1:1/', '{*}', true, 'sealed for nobody', 'x', now(), now());`
 
 func TestEverySchedule(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,175 @@
+// Package events_test holds the promises about events to the command itself: a
+// process as a user starts it, and receivers that check every signature with the
+// library of Standard Webhooks.
+package events_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/aiaas/aiaas/tests/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// message is one request that a receiver got.
+type message struct {
+	ID        string // webhook-id
+	Signature string
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      struct {
+		EventID        string `json:"event_id"`
+		OrganizationID string `json:"organization_id"`
+		Object         struct{ Kind, ID string }
+		Actor          string
+		RequestID      string `json:"request_id"`
+		Detail         map[string]any
+	} `json:"data"`
+	header http.Header
+	body   []byte
+}
+
+// verify checks the message with a secret.
+func (m message) verify(secret string) error {
+	w, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		return err //nolint:wrapcheck // of a test
+	}
+	return w.Verify(m.body, m.header) //nolint:wrapcheck // of a test
+}
+
+// receiver is a webhook's server. It keeps all that it gets.
+type receiver struct {
+	*httptest.Server
+
+	t      *testing.T
+	mu     sync.Mutex
+	got    []message
+	answer func(n int, w http.ResponseWriter, r *http.Request) // n-th request, from 1; nil: 200
+}
+
+func receive(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) *receiver {
+	t.Helper()
+	r := &receiver{t: t, answer: answer}
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// ServeHTTP takes a message.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	m := message{ID: req.Header.Get("webhook-id"), Signature: req.Header.Get("webhook-signature"), header: req.Header, body: body}
+	if err == nil {
+		err = json.Unmarshal(body, &m)
+	}
+	if err != nil || req.Method != http.MethodPost || req.Header.Get("Content-Type") != "application/json" {
+		r.t.Errorf("received %s %s, %v: %s", req.Method, req.Header.Get("Content-Type"), err, body)
+	}
+	r.mu.Lock()
+	r.got = append(r.got, m)
+	n := len(r.got)
+	r.mu.Unlock()
+	if r.answer != nil {
+		r.answer(n, w, req)
+	}
+}
+
+func (r *receiver) messages() []message {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got)
+}
+
+// wait returns the messages of a type once there are so many.
+func (r *receiver) wait(kind string, n int) []message {
+	r.t.Helper()
+	var found []message
+	harness.Eventually(r.t, fmt.Sprintf("%d of %s", n, kind), func() (bool, string) {
+		found = nil
+		all := r.messages()
+		for _, m := range all {
+			if m.Type == kind {
+				found = append(found, m)
+			}
+		}
+		return len(found) >= n, fmt.Sprintf("%d of %d messages", len(found), len(all))
+	})
+	return found
+}
+
+// platform is a running process.
+type platform struct{ *harness.Gateway }
+
+func start(t *testing.T, o harness.Options) *platform {
+	t.Helper()
+	return &platform{harness.Start(t, o)}
+}
+
+type webhook struct {
+	ID, URL, Secret string
+	Enabled         bool
+	DisabledReason  *string    `json:"disabled_reason"`
+	FailingSince    *time.Time `json:"failing_since"`
+}
+
+// webhook makes one for the organisation's own key.
+func (p *platform) webhook(t *testing.T, url string, events ...string) (w webhook) {
+	t.Helper()
+	p.Manage(t, harness.Call{Path: "/v1/webhooks", Key: p.AdminKey, Body: encode(t, map[string]any{"url": url, "events": events})}, http.StatusCreated, &w)
+	return w
+}
+
+func (p *platform) get(t *testing.T, path string, out any) {
+	t.Helper()
+	p.Manage(t, harness.Call{Method: http.MethodGet, Path: path, Key: p.AdminKey}, http.StatusOK, out)
+}
+
+type delivery struct {
+	ID, Status, Error string
+	EventID           string `json:"event_id"`
+	EventType         string `json:"event_type"`
+	Attempts          []struct {
+		StatusCode *int `json:"status_code"`
+		Error      string
+		Response   string
+	}
+}
+
+func (p *platform) deliveries(t *testing.T, w webhook) []delivery {
+	t.Helper()
+	var list struct{ Data []delivery }
+	p.get(t, "/v1/webhooks/"+w.ID+"/deliveries", &list)
+	return list.Data
+}
+
+// settled waits until the newest delivery of a webhook has a status.
+func (p *platform) settled(t *testing.T, w webhook, status string) (d delivery) {
+	t.Helper()
+	harness.Eventually(t, "delivery "+status, func() (bool, string) {
+		list := p.deliveries(t, w)
+		if len(list) == 0 {
+			return false, "there is none"
+		}
+		d = list[0]
+		return d.Status == status, fmt.Sprintf("%+v", d)
+	})
+	return d
+}
+
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	harness.Must(t, err)
+	return string(text)
+}
