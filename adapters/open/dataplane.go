@@ -89,7 +89,7 @@ func Upstream(ctx context.Context, e *function.Env) (*openai.Client, error) {
 			if conn, err := d.dial(ctx, address); conn != nil || err != nil {
 				return conn, err
 			}
-			return guarded.DialContext(ctx, network, address) //nolint:wrapcheck // a net.OpError says what was tried
+			return guarded.DialContext(ctx, network, address)
 		})
 		return c, func(ctx context.Context) error { c.Close(); return d.close(ctx) }, nil
 	})

@@ -58,8 +58,7 @@ func Deliverer(ctx context.Context, e *function.Env) (*event.Deliverer, error) {
 		client := egress.Client(rules, nil, egress.Limits{Timeout: event.PostTimeout, MaxHeader: maxWebhookHead})
 		d := event.NewDeliverer(ctx, event.DelivererConfig{
 			Queue: log, Poster: webhook.New(client, e.Now), Vault: vault, Now: e.Now,
-			Random: rand.Float64, //nolint:gosec // spreads retries, no more
-			Log:    e.Log, Background: e.Background,
+			Random: rand.Float64, Log: e.Log, Background: e.Background,
 		})
 		e.AddWork(d.Finish)
 		return d, d.Finish, nil

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/event"
+	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/mail"
 )
@@ -185,8 +185,8 @@ func (s *Events) Lease(ctx context.Context, at, until time.Time, most int) ([]ev
 // Settle implements [event.Queue].
 func (s *Events) Settle(ctx context.Context, st event.Settlement) error {
 	return s.db.Do(ctx, func(tx pgx.Tx) error {
-		health, enabled, err := lockHealth(ctx, tx, st)
-		if errors.Is(err, pgx.ErrNoRows) { // deleted meanwhile, and its deliveries with it
+		before, err := oneWebhook(ctx, tx, ref{st.OrgID, st.WebhookID}, "FOR NO KEY UPDATE")
+		if fault.Is(err, fault.NotFound) { // deleted meanwhile, and its deliveries with it
 			return nil
 		}
 		if err != nil {
@@ -195,20 +195,8 @@ func (s *Events) Settle(ctx context.Context, st event.Settlement) error {
 		if err := settleDelivery(ctx, tx, st); err != nil {
 			return err
 		}
-		return settleWebhook(ctx, tx, st, health, enabled)
+		return settleWebhook(ctx, tx, st, before)
 	})
-}
-
-// lockHealth locks the webhook, and tells how it does with this attempt.
-func lockHealth(ctx context.Context, tx pgx.Tx, st event.Settlement) (h event.Health, enabled bool, err error) {
-	var since *time.Time
-	err = tx.QueryRow(ctx, `SELECT failing_since, failures, enabled FROM accounts.webhooks WHERE org_id = $1 AND webhook_id = $2 FOR NO KEY UPDATE`,
-		st.OrgID, st.WebhookID).Scan(&since, &h.Failures, &enabled)
-	if err != nil {
-		return h, false, fmt.Errorf("lock webhook: %w", err)
-	}
-	h.FailingSince = orZero(since)
-	return h, enabled, nil
 }
 
 func settleDelivery(ctx context.Context, tx pgx.Tx, st event.Settlement) error {
@@ -230,8 +218,10 @@ func settleDelivery(ctx context.Context, tx pgx.Tx, st event.Settlement) error {
 	return nil
 }
 
-func settleWebhook(ctx context.Context, tx pgx.Tx, st event.Settlement, before event.Health, enabled bool) error {
-	after := event.Health{}
+// settleWebhook notes how the webhook does with this attempt, and gives it up where
+// that is enough.
+func settleWebhook(ctx context.Context, tx pgx.Tx, st event.Settlement, w event.Webhook) error {
+	before, after := event.Health{FailingSince: w.FailingSince, Failures: w.Failures}, event.Health{}
 	if st.Status != event.Succeeded {
 		after = event.Health{FailingSince: before.FailingSince, Failures: before.Failures + 1}
 		if after.FailingSince.IsZero() {
@@ -247,7 +237,7 @@ func settleWebhook(ctx context.Context, tx pgx.Tx, st event.Settlement, before e
 	if err != nil {
 		return fmt.Errorf("note health of webhook: %w", err)
 	}
-	if why == "" || !enabled {
+	if why == "" || !w.Enabled {
 		return nil
 	}
 	_, err = tx.Exec(ctx, `UPDATE accounts.webhooks SET enabled = false, disabled_why = $3, updated_at = $4 WHERE org_id = $1 AND webhook_id = $2`,

@@ -203,8 +203,10 @@ func insertMember(ctx context.Context, tx pgx.Tx, a allowance, m member.Member) 
 	case a.maxMembers == 0:
 		return nil
 	}
-	return checkCount(ctx, tx, `SELECT count(*) FROM accounts.members WHERE org_id = $1`, m.OrgID, a.maxMembers,
-		"the plan of the organization allows %d members; remove one, or ask for another plan")
+	return withinRoom(ctx, tx, m.OrgID, room{
+		count: `SELECT count(*) FROM accounts.members WHERE org_id = $1`, most: a.maxMembers,
+		text: "the plan of the organization allows %d members; remove one, or ask for another plan",
+	})
 }
 
 func insertProgram(ctx context.Context, tx pgx.Tx, m member.Member) error {
@@ -214,18 +216,27 @@ func insertProgram(ctx context.Context, tx pgx.Tx, m member.Member) error {
 	if err != nil {
 		return named(err, "insert service account", "there is a service account of this name already")
 	}
-	return checkCount(ctx, tx, `SELECT count(*) FROM accounts.service_accounts WHERE org_id = $1 AND status <> 'deleted'`, m.OrgID, maxPrograms,
-		"an organization has at most %d service accounts")
+	return withinRoom(ctx, tx, m.OrgID, room{
+		count: `SELECT count(*) FROM accounts.service_accounts WHERE org_id = $1 AND status <> 'deleted'`, most: maxPrograms,
+		text: "an organization has at most %d service accounts",
+	})
 }
 
-// checkCount refuses what has made too many; the lock of the organisation is held.
-func checkCount(ctx context.Context, tx pgx.Tx, count, org string, most int, text string) error {
+// room is how many there may be of something in an organisation.
+type room struct {
+	count string // the query that counts them
+	most  int
+	text  string // of the refusal, with the number
+}
+
+// withinRoom refuses what has made too many; the lock of the organisation is held.
+func withinRoom(ctx context.Context, tx pgx.Tx, org string, r room) error {
 	var n int
-	if err := tx.QueryRow(ctx, count, org).Scan(&n); err != nil {
+	if err := tx.QueryRow(ctx, r.count, org).Scan(&n); err != nil {
 		return fmt.Errorf("count: %w", err)
 	}
-	if n > most {
-		return fault.New(fault.Conflict, text, most).With("limit", most)
+	if n > r.most {
+		return fault.New(fault.Conflict, r.text, r.most).With("limit", r.most)
 	}
 	return nil
 }

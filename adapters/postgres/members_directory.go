@@ -21,7 +21,7 @@ func (s *Members) Asked(ctx context.Context, org string, r member.SubjectRef, at
 		owner := r.MemberID + r.ServiceAccountID
 		if r.APIKeyID != "" {
 			var err error
-			if owner, err = askedKey(ctx, tx, org, r.APIKeyID, at, &a); err != nil {
+			if owner, err = askedKey(ctx, tx, ref{org, r.APIKeyID}, at, &a); err != nil {
 				return err
 			}
 		}
@@ -44,14 +44,14 @@ func kindAsked(r member.SubjectRef, owner string) member.Kind {
 	return member.KindOf(owner)
 }
 
-func askedKey(ctx context.Context, tx pgx.Tx, org, keyID string, at time.Time, a *member.Asked) (owner string, err error) {
+func askedKey(ctx context.Context, tx pgx.Tx, k ref, at time.Time, a *member.Asked) (owner string, err error) {
 	var scopes, ips []string
 	var revoked, suspended, expired, archived bool
 	err = tx.QueryRow(ctx, `
 		SELECT k.owner_id, k.scopes, k.ip_allow::text[], k.revoked_at IS NOT NULL, k.suspended_at IS NOT NULL,
 		       coalesce(k.expires_at <= $3, false), p.archived_at IS NOT NULL
 		  FROM accounts.api_keys k JOIN accounts.projects p ON p.org_id = k.org_id AND p.project_id = k.project_id
-		 WHERE k.org_id = $1 AND k.key_id = $2`, org, keyID, at).Scan(&owner, &scopes, &ips, &revoked, &suspended, &expired, &archived)
+		 WHERE k.org_id = $1 AND k.key_id = $2`, k.org, k.id, at).Scan(&owner, &scopes, &ips, &revoked, &suspended, &expired, &archived)
 	if err != nil {
 		return "", missing(err, "read key", fault.New(fault.NotFound, "there is no such API key"))
 	}

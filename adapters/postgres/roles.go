@@ -29,8 +29,9 @@ func (s *Members) CreateRole(ctx context.Context, m member.Made, rec audit.Recor
 		if err != nil {
 			return named(err, "insert role", roleTaken)
 		}
-		err = checkCount(ctx, tx, `SELECT count(*) FROM accounts.roles WHERE org_id = $1`, m.OrgID, maxRoles,
-			"an organization makes at most %d roles")
+		err = withinRoom(ctx, tx, m.OrgID, room{
+			count: `SELECT count(*) FROM accounts.roles WHERE org_id = $1`, most: maxRoles, text: "an organization makes at most %d roles",
+		})
 		if err != nil {
 			return err
 		}

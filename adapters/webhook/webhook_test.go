@@ -82,7 +82,9 @@ func TestWhatComesBack(t *testing.T) {
 	}{
 		"no content": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, 204, "", 0, 0},
 		"a failure":  {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }, 500, "The receiver answered 500.", 0, 3},
-		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }, 307, "Redirects are not followed.", 0, 0},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, 307, "Redirects are not followed.", 0, 0},
 		"come later": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "120"); w.WriteHeader(429) }, 429, "The receiver", 2 * time.Minute, 0},
 		"come then": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", date.Add(time.Hour).Format(http.TimeFormat))

@@ -124,10 +124,10 @@ func (h *handlers) export(ctx context.Context, p authz.Principal, in *exportInpu
 
 type keysInput struct{}
 
-type keysOutput struct{ Body rest.List[Key] }
+type keysOutput struct{ Body rest.List[PublicKey] }
 
-// Key is a public key.
-type Key struct {
+// PublicKey is a key that checks signatures.
+type PublicKey struct {
 	ID        string `json:"id" doc:"As key_id in what was signed."`
 	Algorithm string `json:"algorithm" enum:"Ed25519"`
 	PublicKey string `json:"public_key" doc:"In base64."`
@@ -139,9 +139,9 @@ func (h *handlers) keys(ctx context.Context, p authz.Principal, _ *keysInput) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &keysOutput{Body: rest.List[Key]{Data: make([]Key, 0, len(list))}}
+	out := &keysOutput{Body: rest.List[PublicKey]{Data: make([]PublicKey, 0, len(list))}}
 	for i, k := range list {
-		out.Body.Data = append(out.Body.Data, Key{ID: k.ID, Algorithm: "Ed25519", PublicKey: k.String(), Current: i == 0})
+		out.Body.Data = append(out.Body.Data, PublicKey{ID: k.ID, Algorithm: "Ed25519", PublicKey: k.String(), Current: i == 0})
 	}
 	return out, nil
 }

@@ -106,13 +106,13 @@ func show(e audit.Entry) Record {
 
 // Verification is what a verification has found.
 type Verification struct {
-	Valid    bool     `json:"valid"`
-	Checked  int64    `json:"checked" doc:"Records that are as they were sealed."`
-	FromSeq  int64    `json:"from_seq" doc:"The first of them; above 1 where older ones are past their retention. 0: there are none."`
-	ToSeq    int64    `json:"to_seq"`
-	FirstBad *Finding `json:"first_bad" doc:"Null where nothing is wrong."`
-	Pending  int64    `json:"pending" doc:"Records of the last moments that wait to be sealed."`
-	Head     *Head    `json:"head" doc:"The last signed head that the chain fits; null for none."`
+	Valid    bool        `json:"valid"`
+	Checked  int64       `json:"checked" doc:"Records that are as they were sealed."`
+	FromSeq  int64       `json:"from_seq" doc:"The first of them; above 1 where older ones are past their retention. 0: there are none."`
+	ToSeq    int64       `json:"to_seq"`
+	FirstBad *Finding    `json:"first_bad" doc:"Null where nothing is wrong."`
+	Pending  int64       `json:"pending" doc:"Records of the last moments that wait to be sealed."`
+	Head     *SignedHead `json:"head" doc:"The last signed head that the chain fits; null for none."`
 }
 
 // Finding is the first thing that is wrong.
@@ -123,8 +123,8 @@ type Finding struct {
 	Detail  string  `json:"detail" doc:"The same for people."`
 }
 
-// Head is a signed statement of how far a chain went, and of its hash there.
-type Head struct {
+// SignedHead is a signed statement of how far a chain went, and of its hash there.
+type SignedHead struct {
 	Seq       int64     `json:"seq"`
 	Hash      string    `json:"hash"`
 	At        time.Time `json:"at"`
@@ -144,7 +144,7 @@ func showReport(r *audit.Report) Verification {
 		}
 	}
 	if h := r.Head; h != nil {
-		v.Head = &Head{Seq: h.Seq, Hash: h.Hash.String(), At: h.At, KeyID: h.KeyID, Signature: h.Signature}
+		v.Head = &SignedHead{Seq: h.Seq, Hash: h.Hash.String(), At: h.At, KeyID: h.KeyID, Signature: h.Signature}
 	}
 	return v
 }

@@ -96,4 +96,3 @@ type seatInput struct {
 func (h *teamHandlers) remove(ctx context.Context, p authz.Principal, in *seatInput) (*noOutput, error) {
 	return &noOutput{}, h.svc.Remove(ctx, p, in.ID, in.MemberID)
 }
-

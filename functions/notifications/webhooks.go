@@ -64,7 +64,8 @@ func registerWebhooks(api *rest.API, h *handlers) {
 	rest.Handle(api, "getWebhook", h.get, rest.ResponseExample(exampleWebhook()))
 	rest.Handle(api, "changeWebhook", h.change, rest.RequestExample(ChangedWebhook{Events: []string{"*"}}), rest.ResponseExample(exampleWebhook()))
 	rest.Handle(api, "deleteWebhook", h.delete)
-	rest.Handle(api, "rotateWebhookSecret", h.rotate)
+	day := int(event.DefaultOverlap.Seconds())
+	rest.Handle(api, "rotateWebhookSecret", h.rotate, rest.RequestExample(RotatedSecret{OverlapSeconds: &day}))
 	rest.Handle(api, "testWebhook", h.test)
 	rest.Handle(api, "listWebhookDeliveries", h.deliveries)
 	rest.Handle(api, "replayWebhook", h.replay, rest.Fails(fault.Conflict),

@@ -42,8 +42,8 @@ type OrganizationContactsChange struct {
 	Technical *string `json:"technical,omitempty" maxLength:"254" nullable:"false"`
 }
 
-// AccessHours are when people may work, on the organization's clock.
-type AccessHours struct {
+// OrganizationHours are when people may work, on the organization's clock.
+type OrganizationHours struct {
 	Days []int  `json:"days" maxItems:"7" uniqueItems:"true" nullable:"false" doc:"0 is Sunday. None: at any time."`
 	From string `json:"from" maxLength:"5" example:"08:00"`
 	To   string `json:"to" maxLength:"5" example:"18:00" doc:"24:00 is the day's end."`
@@ -51,11 +51,11 @@ type AccessHours struct {
 
 // OrganizationSettings are what an organization demands of who works in it.
 type OrganizationSettings struct {
-	IPAllowList  []string     `json:"ip_allow_list" nullable:"false" doc:"Networks that it can be used from; none: anywhere."`
-	AccessHours  *AccessHours `json:"access_hours" doc:"null: at any time."`
-	MFARoles     []string     `json:"mfa_required_roles" nullable:"false" doc:"Roles that need a second factor, besides those that always do."`
-	KeyMaxDays   int          `json:"key_max_days" doc:"The longest that a new key may live; 0: without end."`
-	AlertMembers bool         `json:"alert_members" doc:"Mail goes to owners and admins, besides the contacts."`
+	IPAllowList  []string           `json:"ip_allow_list" nullable:"false" doc:"Networks that it can be used from; none: anywhere."`
+	AccessHours  *OrganizationHours `json:"access_hours" doc:"null: at any time."`
+	MFARoles     []string           `json:"mfa_required_roles" nullable:"false" doc:"Roles that need a second factor, besides those that always do."`
+	KeyMaxDays   int                `json:"key_max_days" doc:"The longest that a new key may live; 0: without end."`
+	AlertMembers bool               `json:"alert_members" doc:"Mail goes to owners and admins, besides the contacts."`
 }
 
 // Organization is an organization as the platform sees it.
@@ -138,7 +138,7 @@ func showSettings(s tenant.Settings) OrganizationSettings {
 		out.MFARoles[i] = string(r)
 	}
 	if h := s.AccessHours; h != nil {
-		out.AccessHours = &AccessHours{Days: h.Days, From: h.From, To: h.To}
+		out.AccessHours = &OrganizationHours{Days: h.Days, From: h.From, To: h.To}
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/organization"
+	"github.com/aiaas/aiaas/shared/rest"
 	"github.com/aiaas/aiaas/shared/tenant"
 )
 
@@ -22,11 +23,11 @@ func (h *handlers) getOwn(ctx context.Context, p authz.Principal, _ *noInput) (*
 
 // OrganizationSettingsChange changes settings: what is left out stays.
 type OrganizationSettingsChange struct {
-	IPAllowList  []string     `json:"ip_allow_list,omitempty" maxItems:"100" nullable:"false" doc:"Addresses and networks; an empty list: from anywhere."`
-	AccessHours  *AccessHours `json:"access_hours,omitempty" nullable:"false" doc:"Without days: at any time."`
-	MFARoles     []string     `json:"mfa_required_roles,omitempty" maxItems:"20" uniqueItems:"true" nullable:"false" doc:"In place of those before."`
-	KeyMaxDays   *int         `json:"key_max_days,omitempty" minimum:"0" maximum:"3650" nullable:"false" doc:"Binds keys that are made from now on; 0: without end."`
-	AlertMembers *bool        `json:"alert_members,omitempty" nullable:"false"`
+	IPAllowList  []string                      `json:"ip_allow_list,omitempty" maxItems:"100" nullable:"false" doc:"Addresses and networks; an empty list: from anywhere."`
+	AccessHours  rest.Maybe[OrganizationHours] `json:"access_hours,omitzero" required:"false" doc:"null: at any time."`
+	MFARoles     []string                      `json:"mfa_required_roles,omitempty" maxItems:"20" uniqueItems:"true" nullable:"false" doc:"In place of those before."`
+	KeyMaxDays   *int                          `json:"key_max_days,omitempty" minimum:"0" maximum:"3650" nullable:"false" doc:"Binds keys that are made from now on; 0: without end."`
+	AlertMembers *bool                         `json:"alert_members,omitempty" nullable:"false"`
 }
 
 // OwnOrganizationChange is the body that changes the own organization: what is left
@@ -58,8 +59,11 @@ func (c *OrganizationSettingsChange) read() organization.Settings {
 		return organization.Settings{}
 	}
 	out := organization.Settings{IPAllowList: c.IPAllowList, KeyMaxDays: c.KeyMaxDays, AlertMembers: c.AlertMembers}
-	if h := c.AccessHours; h != nil {
-		out.AccessHours = &tenant.AccessHours{Days: h.Days, From: h.From, To: h.To}
+	if c.AccessHours.Given {
+		out.AccessHours = &tenant.AccessHours{} // at any time
+		if h := c.AccessHours.Value; h != nil {
+			out.AccessHours = &tenant.AccessHours{Days: h.Days, From: h.From, To: h.To}
+		}
 	}
 	if c.MFARoles != nil {
 		out.MFARoles = make([]authz.Role, len(c.MFARoles))

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -213,7 +214,8 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 				return next, nil, err
 			}
 		}
-		action, detail := "", map[string]any{"role": next.Role, "name": next.Name}
+		var action string
+		detail := map[string]any{"role": next.Role, "name": next.Name}
 		switch {
 		case next.Role != before.Role:
 			action, detail["before"] = ".role_change", before.Role
@@ -294,12 +296,7 @@ func (st *Standing) leavesATop(next Member) error {
 }
 
 func builtIn(r authz.Role) bool {
-	for _, known := range append(authz.OrganizationRoles(), authz.PlatformRoles()...) {
-		if r == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(authz.OrganizationRoles(), r) || r.OfPlatform()
 }
 
 func clip(s string) string {

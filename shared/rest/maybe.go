@@ -49,6 +49,9 @@ func (m Maybe[T]) MarshalJSON() ([]byte, error) {
 // Schema implements [huma.SchemaProvider].
 func (Maybe[T]) Schema(r huma.Registry) *huma.Schema {
 	s := *r.Schema(reflect.TypeFor[T](), true, "")
+	if s.Ref != "" { // null can't stand beside a reference
+		s = *r.Schema(reflect.TypeFor[T](), false, "")
+	}
 	s.Nullable = true
 	return &s
 }

@@ -100,7 +100,7 @@ func newStage(ctx context.Context, g gateway, manager string) (*stage, error) {
 	org := a.post(ctx, s.platform, "/v1/organizations", map[string]any{
 		"name": "Bench", "slug": "bench", "plan": "selfhosted", "owner": map[string]any{"email": "owner@example.com", "name": "Owner"},
 	})
-	s.org, s.owner = text(org, "id"), text(org, "key")
+	s.org, s.owner = text(org, "id"), text(org, "key", "key")
 	account := a.post(ctx, s.owner, "/v1/service-accounts", map[string]any{"name": "bench", "role": "developer"})
 	s.account = text(account, "id")
 	key := a.post(ctx, s.owner, "/v1/api-keys", map[string]any{

@@ -65,7 +65,7 @@ const (
 func TestAKeyIsBoundToItsNetworks(t *testing.T) {
 	t.Parallel()
 	p := start(t, harness.Options{Env: map[string]string{"AIAAS_TRUSTED_PROXIES": "127.0.0.0/8"}})
-	office := p.manage(t, "POST", "/v1/api-keys", `{"name":"office","scopes":["inference","keys:read"],"ip_allow_list":["203.0.113.0/24","2001:db8::/32"]}`, 201)
+	office := p.manage(t, "POST", "/v1/api-keys", `{"name":"office","scopes":["inference","models:read","keys:read"],"ip_allow_list":["203.0.113.0/24","2001:db8::/32"]}`, 201)
 	from := func(hops string) http.Header { return http.Header{"X-Forwarded-For": {hops}} }
 	for hops, want := range map[string]string{
 		"203.0.113.77": served, "2001:db8::7": served, "::ffff:203.0.113.77": served, "203.0.113.77, 127.0.0.9": served,
@@ -90,7 +90,7 @@ func TestAKeyIsBoundToItsNetworks(t *testing.T) {
 func TestNobodySaysWhereHeIs(t *testing.T) {
 	t.Parallel()
 	p := start(t, harness.Options{})
-	office := p.manage(t, "POST", "/v1/api-keys", `{"name":"office","scopes":["inference","keys:read"],"ip_allow_list":["203.0.113.0/24"]}`, 201)
+	office := p.manage(t, "POST", "/v1/api-keys", `{"name":"office","scopes":["inference","models:read","keys:read"],"ip_allow_list":["203.0.113.0/24"]}`, 201)
 	if got := p.statuses(t, office.Key, http.Header{"X-Forwarded-For": {"203.0.113.77"}, "Forwarded": {"for=203.0.113.77"}, "X-Real-Ip": {"203.0.113.77"}}); got != refused403 {
 		t.Errorf("%s; want %s", got, refused403)
 	}
@@ -108,7 +108,7 @@ func TestTheLifeOfAKey(t *testing.T) {
 			}
 		}
 	}
-	k := p.manage(t, "POST", "/v1/api-keys", `{"name":"k","scopes":["inference","keys:read"]}`, 201)
+	k := p.manage(t, "POST", "/v1/api-keys", `{"name":"k","scopes":["inference","models:read","keys:read"]}`, 201)
 	path, first := "/v1/api-keys/"+k.ID, k.Key
 	expect("new", map[string]string{first: served})
 	rotated := p.manage(t, "POST", path+"/rotate", "", 200)

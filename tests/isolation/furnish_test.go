@@ -54,6 +54,9 @@ func (p *platform) fixture(kind string, o *org) string {
 	p.t.Helper()
 	n, owner := p.fresh(), o.keys[authz.Owner]
 	switch kind {
+	case "plan":
+		p.exec(`INSERT INTO accounts.plans (plan_id, name) VALUES ('plan-%d', 'x')`, n)
+		return fmt.Sprintf("plan-%d", n)
 	case "number":
 		return strconv.Itoa(n)
 	case "key":
@@ -101,15 +104,14 @@ func (p *platform) row(kind string, o *org) string {
 	case "mail":
 		mail := id.New("mail")
 		p.exec(`INSERT INTO accounts.mails (org_id, mail_id, kind, recipient, data, created_at, next_attempt_at, dedupe_key)
-			VALUES ('%s', '%s', 'test', 'tech@%s.example', '{}', now(), now(), '%s')`, o.id, mail, o.name, mail)
+			VALUES ('%s', '%s', 'key.created', 'tech@%s.example', '{}', now(), now(), '%s')`, o.id, mail, o.name, mail)
 		return mail
 	case "delivery":
-		hook := p.fixture("webhook", o)
-		w := p.do("POST", "/v1/webhooks/"+hook+"/test", o.keys[authz.Owner], "{}")
-		if w.Code/100 != 2 {
-			p.t.Fatalf("test webhook: %d %s", w.Code, w.Body)
-		}
-		return one(`SELECT delivery_id FROM accounts.webhook_deliveries WHERE org_id = '%s' AND webhook_id = '%s' LIMIT 1`, o.id, hook)
+		hook, event, delivery := p.fixture("webhook", o), id.New(id.Event), id.New(id.Delivery)
+		p.exec(`INSERT INTO accounts.events VALUES ('%[1]s', '%[2]s', 'key.created', now(), 'key of %[5]s', '{}');
+			INSERT INTO accounts.webhook_deliveries (org_id, delivery_id, webhook_id, event_id, next_at, created_at) VALUES ('%[1]s', '%[3]s', '%[4]s', '%[2]s', now(), now())`,
+			o.id, event, delivery, hook, o.name)
+		return delivery
 	case "backend":
 		model := p.fixture("model", o)
 		backend := id.New(id.Backend)
@@ -120,7 +122,8 @@ func (p *platform) row(kind string, o *org) string {
 	return ""
 }
 
-// fill puts fixtures of an organisation into a path or body: "{key}" is a new key.
+// fill puts fixtures of an organisation into a path or body: "<key>" is a new key,
+// "<lowest>" a role that whoever gives roles there may give.
 func (p *platform) fill(template string, o *org) string {
 	p.t.Helper()
 	for {
@@ -129,6 +132,16 @@ func (p *platform) fill(template string, o *org) string {
 			return template
 		}
 		b := a + strings.Index(template[a:], ">")
-		template = template[:a] + p.fixture(template[a+1:b], o) + template[b+1:]
+		kind := template[a+1 : b]
+		what := ""
+		switch {
+		case kind != "lowest":
+			what = p.fixture(kind, o)
+		case o == p.house:
+			what = string(authz.Support)
+		default:
+			what = string(authz.Developer)
+		}
+		template = template[:a] + what + template[b+1:]
 	}
 }

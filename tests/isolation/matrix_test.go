@@ -25,6 +25,7 @@ type right struct {
 	path   string
 	body   string
 	ok     int    // the answer to those who may
+	house  int    // to those of the platform, in their own organisation, where it is another
 	may    string // everything in their organisation: foreign things are not found
 	narrow string // what is theirs only: a list is short, the thing is not found
 }
@@ -112,6 +113,61 @@ func rights() map[string]right {
 		"listMails":             {path: "/v1/mails", ok: 200, may: masters + " architect"},
 		"getMail":               {path: "/v1/mails/<mail>", ok: 200, may: masters + " architect"},
 		"sendTestMail":          {path: "/v1/mails/test", body: `{}`, ok: 202, may: masters},
+
+		"listOrganizations":     {path: "/v1/organizations", ok: 200, may: administrator + " security operations architect support"},
+		"createOrganization":    {path: "/v1/organizations", body: `{"name":"x","slug":"new-<number>","plan":"starter","owner":{"email":"n<number>@new.example","name":"n"}}`, ok: 201, may: administrator},
+		"getOrganization":       {path: "/v1/organizations/<organization>", ok: 200, may: administrator + " security operations architect support"},
+		"changeOrganization":    {path: "/v1/organizations/<organization>", body: `{"name":"y"}`, ok: 200, may: administrator},
+		"suspendOrganization":   {path: "/v1/organizations/<organization>/suspend", body: `{"reason":"x"}`, ok: 200, may: administrator + " security"},
+		"activateOrganization":  {path: "/v1/organizations/<organization>/activate", body: `{"reason":"x"}`, ok: 200, may: administrator + " security"},
+		"closeOrganization":     {path: "/v1/organizations/<organization>/close", body: `{"reason":"x"}`, ok: 200, may: administrator},
+		"getOrganizationModels": {path: "/v1/organizations/<organization>/models", ok: 200, may: administrator + " security operations architect support"},
+		"putOrganizationModels": {path: "/v1/organizations/<organization>/models", body: `{"allowed":null,"granted":[]}`, ok: 200, may: administrator},
+		"revokeOrganizationKey": {path: "/v1/organizations/<organization>/keys/key_01a20d00000070008000000000000000/revoke", body: `{"reason":"x"}`, ok: 404, may: administrator + " security"},
+		"listPlans":             {path: "/v1/plans", ok: 200, may: administrator + " security architect"},
+		"putPlan":               {path: "/v1/plans/plan-<number>", body: `{"name":"x","limits":{"requests_per_minute":0,"tokens_per_minute":0,"concurrent_requests":0,"key_requests_per_minute":0,"key_tokens_per_minute":0,"key_concurrent_requests":0},"max_members":0,"max_projects":0,"max_keys":0}`, ok: 200, may: administrator},
+		"deletePlan":            {path: "/v1/plans/<plan>", ok: 204, may: administrator},
+
+		"getOwnOrganization":    {path: "/v1/organization", ok: 200, may: masters + " architect"},
+		"changeOwnOrganization": {path: "/v1/organization", body: `{"settings":{"key_max_days":0}}`, ok: 200, may: masters},
+		// Without the word of confirmation nothing is deleted, and who may is told so.
+		"deleteOwnOrganization": {path: "/v1/organization?confirm=nonsense", ok: 422, may: "owner"},
+
+		"listMembers":      {path: "/v1/members", ok: 200, may: masters + " security", narrow: "manager"},
+		"getMember":        {path: "/v1/members/<member>", ok: 200, may: masters + " security", narrow: "manager"},
+		"addMember":        {path: "/v1/members", body: `{"email":"m<number>@new.example","role":"<lowest>"}`, ok: 201, may: masters},
+		"changeMember":     {path: "/v1/members/<member>", body: `{"role":"<lowest>"}`, ok: 200, may: masters},
+		"suspendMember":    {path: "/v1/members/<member>/suspend", body: `{"reason":"x"}`, ok: 200, may: masters},
+		"reactivateMember": {path: "/v1/members/<member>/reactivate", body: `{}`, ok: 200, may: masters},
+		"removeMember":     {path: "/v1/members/<member>", ok: 200, may: masters},
+
+		"listServiceAccounts":      {path: "/v1/service-accounts", ok: 200, may: masters + " security"},
+		"getServiceAccount":        {path: "/v1/service-accounts/<account>", ok: 200, may: masters + " security"},
+		"createServiceAccount":     {path: "/v1/service-accounts", body: `{"name":"new <number>","role":"<lowest>"}`, ok: 201, may: masters},
+		"changeServiceAccount":     {path: "/v1/service-accounts/<account>", body: `{"description":"y"}`, ok: 200, may: masters},
+		"suspendServiceAccount":    {path: "/v1/service-accounts/<account>/suspend", body: `{"reason":"x"}`, ok: 200, may: masters},
+		"reactivateServiceAccount": {path: "/v1/service-accounts/<account>/reactivate", body: `{}`, ok: 200, may: masters},
+		"deleteServiceAccount":     {path: "/v1/service-accounts/<account>", ok: 200, may: masters},
+
+		"listRoles":  {path: "/v1/roles", ok: 200, may: masters + " security"},
+		"getRole":    {path: "/v1/roles/<role>", ok: 200, may: masters + " security"},
+		"createRole": {path: "/v1/roles", body: `{"name":"new <number>","permissions":["models.read"],"reach":"own"}`, ok: 201, house: 422, may: masters},
+		"changeRole": {path: "/v1/roles/<role>", body: `{"description":"y"}`, ok: 200, may: masters},
+		"deleteRole": {path: "/v1/roles/<role>", ok: 204, may: masters},
+
+		"listProjects":        {path: "/v1/projects", ok: 200, may: masters + " finance analyst", narrow: "manager developer"},
+		"getProject":          {path: "/v1/projects/<project>", ok: 200, may: masters + " finance analyst", narrow: "manager developer"},
+		"createProject":       {path: "/v1/projects", body: `{"name":"new <number>"}`, ok: 201, may: masters},
+		"changeProject":       {path: "/v1/projects/<project>", body: `{"description":"y"}`, ok: 200, may: masters},
+		"archiveProject":      {path: "/v1/projects/<project>/archive", body: `{}`, ok: 200, may: masters},
+		"restoreProject":      {path: "/v1/projects/<project>/restore", body: `{}`, ok: 200, may: masters},
+		"listProjectMembers":  {path: "/v1/projects/<project>/members", ok: 200, may: masters + " security", narrow: "manager"},
+		"setProjectMember":    {path: "/v1/projects/<project>/members/<account>", body: `{"role":"viewer"}`, ok: 200, may: masters, narrow: "manager"},
+		"removeProjectMember": {path: "/v1/projects/<project>/members/<account>", ok: 404, may: masters, narrow: "manager"},
+
+		"getMe":           {path: "/v1/me", ok: 200, may: everyone},
+		"evaluatePolicy":  {path: "/v1/policy/evaluate", body: `{"action":"keys.create"}`, ok: 200, may: everyone},
+		"listPermissions": {path: "/v1/policy/permissions", ok: 200, may: everyone},
 	}
 }
 
@@ -155,7 +211,7 @@ func routes(t *testing.T) []route {
 // about reports whether the route is about a thing of an organisation, rather than
 // of the platform.
 func (r route) about() bool {
-	for _, kind := range []string{"<number>", "<model>", "<backend>", "<organization>"} {
+	for _, kind := range []string{"<number>", "<model>", "<backend>", "<organization>", "<plan>"} {
 		if strings.Contains(r.path, kind) {
 			return false
 		}
@@ -168,6 +224,8 @@ func (r route) about() bool {
 func (r route) want(role authz.Role, foreign bool) int {
 	has := func(set string) bool { return slices.Contains(strings.Fields(set), string(role)) }
 	switch {
+	case has(r.may) && role.OfPlatform() && r.house != 0:
+		return r.house
 	case has(r.may) && (!foreign || !r.about()):
 		return r.ok
 	case has(r.may), has(r.narrow) && r.about():
@@ -204,7 +262,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	for _, r := range routes(t) {
 		for _, c := range p.callers() {
 			asked++
-			target, body := p.fill(r.path, p.one), p.fill(r.body, p.one)
+			target, body := p.fill(r.path, p.one), p.fill(r.body, c.org)
 			w := p.do(r.Method, target, c.org.keys[c.role], body)
 			if want := r.want(c.role, c.org != p.one); w.Code != want {
 				t.Errorf("%s %s as %s: %d; want %d: %.300s", r.Method, r.path, c.role, w.Code, want, w.Body)

@@ -180,6 +180,7 @@ func TestTestMail(t *testing.T) {
 		}
 	}
 	post(p.one.reader, `{}`, http.StatusForbidden)
+	post(p.one.developer, `{}`, http.StatusForbidden)
 	post("", `{}`, http.StatusUnauthorized)
 	post(p.one.admin, `{"to":"owner@one.example","org_id":"`+p.two.org+`"}`, http.StatusUnprocessableEntity)
 	p.run("mails")
@@ -235,6 +236,7 @@ func TestTheAPIOfMails(t *testing.T) {
 	}
 	for _, path := range []string{"/v1/mails", "/v1/mails/" + own} {
 		p.call(http.MethodGet, path, p.one.reader, "", http.StatusForbidden)
+		p.call(http.MethodGet, path, p.one.developer, "", http.StatusForbidden)
 		p.call(http.MethodGet, path, "", "", http.StatusUnauthorized)
 	}
 }

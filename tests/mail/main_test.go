@@ -40,7 +40,11 @@ type platform struct {
 }
 
 // tenant is an organisation with an owner, and a key for each purpose.
-type tenant struct{ org, project, admin, reader string }
+type tenant struct {
+	org, project  string
+	admin, reader string // keys of the owner; the reader's scopes have nothing about settings
+	developer     string // a key whose scopes are enough, of a member whose role is not
+}
 
 // safe takes text of all goroutines.
 type safe struct {
@@ -93,10 +97,11 @@ func (p *platform) tenant(name string) tenant {
 	postgrestest.Exec(p.t, p.url, fmt.Sprintf(`
 		INSERT INTO accounts.organizations (org_id, name, created_at, contacts) VALUES ('%[1]s', '%[2]s', now(), '{"billing": "billing@%[2]s.example"}');
 		INSERT INTO accounts.projects (org_id, project_id, name, created_at) VALUES ('%[1]s', '%[3]s', 'first', now());
-		INSERT INTO accounts.users (user_id, email, name, created_at) VALUES ('user_%[2]s', 'owner@%[2]s.example', 'Olga', now());
-		INSERT INTO accounts.members (org_id, user_id, role, created_at) VALUES ('%[1]s', 'user_%[2]s', 'owner', now())`, n.org, name, n.project))
+		INSERT INTO accounts.users (user_id, email, name, created_at) VALUES ('user_%[2]s', 'owner@%[2]s.example', 'Olga', now()), ('dev_%[2]s', 'dev@%[2]s.example', 'Dev', now());
+		INSERT INTO accounts.members (org_id, user_id, role, created_at) VALUES ('%[1]s', 'user_%[2]s', 'owner', now()), ('%[1]s', 'dev_%[2]s', 'developer', now())`, n.org, name, n.project))
 	_, n.admin = postgrestest.KeyOf(p.t, p.url, n.org, n.project, "user_"+name, authz.SettingsRead, authz.SettingsWrite)
 	_, n.reader = postgrestest.KeyOf(p.t, p.url, n.org, n.project, "user_"+name, authz.KeysRead)
+	_, n.developer = postgrestest.KeyOf(p.t, p.url, n.org, n.project, "dev_"+name, authz.SettingsRead, authz.SettingsWrite)
 	return n
 }
 

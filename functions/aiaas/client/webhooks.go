@@ -6,7 +6,7 @@ import (
 )
 
 func webhookGroup() group {
-	return group{name: "webhook", short: "Have events posted to other systems, and see what became of them", commands: []command{
+	return group{name: "webhook", short: "Have events posted to other systems, and see what became of them", commands: append([]command{
 		{
 			use: "list", short: "List the organization's webhooks", role: roleAdmin,
 			method: http.MethodGet, path: "/v1/webhooks", list: true, paged: true, columns: webhookColumns(),
@@ -55,6 +55,11 @@ func webhookGroup() group {
 			use: "replay-delivery DELIVERY", short: "Deliver one event again", role: roleAdmin, args: []source{anything()},
 			method: http.MethodPost, path: "/v1/webhook-deliveries/{0}/replay",
 		},
+	}, eventCommands()...)}
+}
+
+func eventCommands() []command {
+	return []command{
 		{
 			use: "events", short: "List what happened, the newest first", role: roleAdmin,
 			example: "  aiaas webhook events --type key.created",
@@ -66,7 +71,7 @@ func webhookGroup() group {
 			method: http.MethodGet, path: "/v1/event-types", list: true, paged: true,
 			columns: []column{{title: "TYPE", path: "type"}, {title: "OBJECT", path: "object"}, {title: "DESCRIPTION", path: "description"}},
 		},
-	}}
+	}
 }
 
 func webhookFlags(all bool) []flag {
