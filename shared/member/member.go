@@ -27,7 +27,7 @@ import (
 // Kind tells people from programs.
 type Kind string
 
-// The kinds. They are the first word of the audited actions.
+// The kinds.
 const (
 	Person  Kind = "member"
 	Program Kind = "service_account"
@@ -61,6 +61,14 @@ func (k Kind) write() authz.Action {
 		return authz.DoServiceAccountsWrite
 	}
 	return authz.DoMembersWrite
+}
+
+// action is the audited one of the kind.
+func (k Kind) action(person, program string) string {
+	if k == Program {
+		return program
+	}
+	return person
 }
 
 // ErrNone is the answer to an id that is nobody's, or somebody's elsewhere.

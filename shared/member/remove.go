@@ -49,10 +49,8 @@ func (s *Service) Remove(ctx context.Context, p authz.Principal, r Ref, heirID s
 
 func (s *Service) removal(ctx context.Context, p authz.Principal, st Standing) Removal {
 	now, m := s.Now(), st.Member
-	action, became, keyAction := ".remove", "revoked", "key.revoke"
-	if m.Kind == Program {
-		action = ".delete"
-	}
+	action := m.Kind.action("member.remove", "service_account.delete")
+	became, keyAction := "revoked", "key.revoke"
 	detail := map[string]any{"role": m.Role, "email": m.Email, "name": m.Name}
 	if st.Heir != nil {
 		became, keyAction = "transferred", "key.transfer"
@@ -62,7 +60,7 @@ func (s *Service) removal(ctx context.Context, p authz.Principal, st Standing) R
 		At: now,
 		Record: func(keys int) audit.Record {
 			detail["keys"], detail["key_count"] = became, keys
-			return audit.New(ctx, p, now, string(m.Kind)+action, m.ID).With(detail)
+			return audit.New(ctx, p, now, action, m.ID).With(detail)
 		},
 		Key: func(keyID, name, projectID string) audit.Record {
 			d := map[string]any{"name": name, "project_id": projectID, "owner_id": m.ID, "reason": "its owner was removed"}

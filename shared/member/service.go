@@ -70,15 +70,12 @@ func (s *Service) Add(ctx context.Context, p authz.Principal, n New) (Member, er
 		OrgID: p.OrgID, ID: id.New(n.Kind.Prefix()), Kind: n.Kind, Email: n.Email, Name: n.Name, Description: n.Description,
 		Role: n.Role, Status: Active, AddedBy: p.Actor(), CreatedAt: now,
 	}
-	verb, detail := ".add", map[string]any{"role": m.Role, "email": m.Email}
-	if n.Kind == Program {
-		verb, detail = ".create", map[string]any{"role": m.Role, "name": m.Name}
-	}
+	detail := map[string]any{"role": m.Role, "email": m.Email, "name": m.Name}
 	added, err := s.Store.Add(ctx, m, func(st Standing) (Member, audit.Record, error) {
 		if err := s.mayGive(ctx, p, st, n.Role); err != nil {
 			return m, audit.Record{}, err
 		}
-		return st.Member, audit.New(ctx, p, now, string(n.Kind)+verb, st.Member.ID).With(detail), nil
+		return st.Member, audit.New(ctx, p, now, n.Kind.action("member.add", "service_account.create"), st.Member.ID).With(detail), nil
 	})
 	if err != nil {
 		return Member{}, err
@@ -218,13 +215,13 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 		detail := map[string]any{"role": next.Role, "name": next.Name}
 		switch {
 		case next.Role != before.Role:
-			action, detail["before"] = ".role_change", before.Role
+			action, detail["before"] = r.Kind.action("member.role_change", "service_account.role_change"), before.Role
 		case next.Name != before.Name || next.Description != before.Description:
-			action, detail["before"] = ".update", before.Name
+			action, detail["before"] = r.Kind.action("member.update", "service_account.update"), before.Name
 		default:
 			return next, nil, nil
 		}
-		rec := audit.New(ctx, p, s.Now(), string(r.Kind)+action, r.ID).With(detail)
+		rec := audit.New(ctx, p, s.Now(), action, r.ID).With(detail)
 		return next, &rec, nil
 	})
 }
@@ -244,9 +241,9 @@ func (s *Service) Reactivate(ctx context.Context, p authz.Principal, r Ref) (Mem
 }
 
 func (s *Service) turn(ctx context.Context, p authz.Principal, r Ref, to Status, reason string) (Member, error) {
-	verb := ".reactivate"
+	action := r.Kind.action("member.reactivate", "service_account.reactivate")
 	if to == Suspended {
-		verb = ".suspend"
+		action = r.Kind.action("member.suspend", "service_account.suspend")
 	}
 	return s.edit(ctx, p, r, func(st Standing) (Member, *audit.Record, error) {
 		next := st.Member
@@ -254,7 +251,7 @@ func (s *Service) turn(ctx context.Context, p authz.Principal, r Ref, to Status,
 			return next, nil, nil
 		}
 		next.Status, next.Reason = to, reason
-		rec := audit.New(ctx, p, s.Now(), string(r.Kind)+verb, r.ID).With(map[string]any{"reason": reason, "keys": next.Keys})
+		rec := audit.New(ctx, p, s.Now(), action, r.ID).With(map[string]any{"reason": reason, "keys": next.Keys})
 		return next, &rec, nil
 	})
 }

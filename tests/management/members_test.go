@@ -94,6 +94,10 @@ func TestAMemberComesAndGoes(t *testing.T) {
 	if got := p.scalar(`SELECT request_id FROM accounts.audit_records WHERE action = 'member.add'`); got != a.Header().Get("X-Request-Id") {
 		t.Errorf("recorded under request %q", got)
 	}
+	events := p.scalar(`SELECT string_agg(type, ' ' ORDER BY event_id) FROM accounts.outbox WHERE object = '` + ada + `'`)
+	if want := "member.added member.role_changed member.suspended member.reactivated member.removed"; events != want {
+		t.Errorf("announced %q; want %q", events, want)
+	}
 	// Who comes back has none of the keys from before.
 	p.do("POST", "/v1/members", p.one.admin, `{"email":"ada@example.com","role":"developer"}`).want(201)
 	if p.works(secret) {
