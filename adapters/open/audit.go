@@ -89,7 +89,7 @@ func dataPlaneDenials(ctx context.Context, e *function.Env) (*audit.Denials, err
 	})
 }
 
-// AuditPorts is all of the audit that is in databases, and what it is signed with.
+// AuditPorts is what the function audit works with, but for the store of files.
 type AuditPorts struct {
 	Records  map[function.Service]*postgres.AuditRecords
 	Chain    *postgres.AuditChain
@@ -105,20 +105,33 @@ func Audit(ctx context.Context, e *function.Env) (p AuditPorts, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.Keep, p.Records = s.AuditRetention, map[function.Service]*postgres.AuditRecords{}
-	for _, source := range audit.Sources() {
-		db, err := DB(ctx, e, source, postgres.RoleAuditor)
-		if err != nil {
-			return p, err
-		}
-		p.Records[source] = postgres.NewAuditRecords(db, source)
-		if source == function.Accounts {
-			p.Accounts, p.Chain = db, postgres.NewAuditChain(db)
-		}
+	p.Keep = s.AuditRetention
+	if p.Accounts, err = DB(ctx, e, function.Accounts, postgres.RoleAuditor); err != nil {
+		return p, err
+	}
+	if p.Records, p.Chain, err = AuditTables(ctx, e); err != nil {
+		return p, err
 	}
 	if p.Signer, err = AuditSigner(ctx, e); err != nil {
 		return p, err
 	}
 	p.Ring, err = AuditRing(ctx, e)
 	return p, err
+}
+
+// AuditTables is all of the audit that is in databases.
+func AuditTables(ctx context.Context, e *function.Env) (map[function.Service]*postgres.AuditRecords, *postgres.AuditChain, error) {
+	records := map[function.Service]*postgres.AuditRecords{}
+	for _, source := range audit.Sources() {
+		db, err := DB(ctx, e, source, postgres.RoleAuditor)
+		if err != nil {
+			return nil, nil, err
+		}
+		records[source] = postgres.NewAuditRecords(db, source)
+	}
+	accounts, err := DB(ctx, e, function.Accounts, postgres.RoleAuditor)
+	if err != nil {
+		return nil, nil, err
+	}
+	return records, postgres.NewAuditChain(accounts), nil
 }

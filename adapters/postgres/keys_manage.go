@@ -21,7 +21,7 @@ var (
 
 // AddKey implements [apikey.Store]. The organisation's row is locked: what its plan
 // allows is counted by one at a time.
-func (k *Keys) AddKey(ctx context.Context, org, ownerID, projectID string, now time.Time, draft func(apikey.Grounds) (apikey.Draft, error)) error {
+func (k *Keys) AddKey(ctx context.Context, org string, p apikey.Place, draft func(apikey.Grounds) (apikey.Draft, error)) error {
 	return k.db.InOrg(ctx, org, func(tx pgx.Tx) error {
 		g, err := grounds(ctx, tx, org, "FOR NO KEY UPDATE OF o")
 		if err != nil {
@@ -30,12 +30,12 @@ func (k *Keys) AddKey(ctx context.Context, org, ownerID, projectID string, now t
 		if g.MaxKeys > 0 {
 			err := tx.QueryRow(ctx, `
 				SELECT count(*) FROM accounts.api_keys
-				 WHERE org_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)`, org, now).Scan(&g.Keys)
+				 WHERE org_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)`, org, p.At).Scan(&g.Keys)
 			if err != nil {
 				return fmt.Errorf("count keys: %w", err)
 			}
 		}
-		if err := place(ctx, tx, org, ownerID, projectID, &g); err != nil {
+		if err := place(ctx, tx, org, p, &g); err != nil {
 			return err
 		}
 		d, err := draft(g)
@@ -65,9 +65,9 @@ func grounds(ctx context.Context, tx pgx.Tx, org, lock string) (g apikey.Grounds
 }
 
 // place adds the grounds that owner and project give.
-func place(ctx context.Context, tx pgx.Tx, org, ownerID, projectID string, g *apikey.Grounds) error {
+func place(ctx context.Context, tx pgx.Tx, org string, at apikey.Place, g *apikey.Grounds) error {
 	var permissions, projects, roles []string
-	o := apikey.Owner{ID: ownerID}
+	o := apikey.Owner{ID: at.OwnerID}
 	err := tx.QueryRow(ctx, `
 		SELECT x.status IS NOT NULL, coalesce(x.status = 'active', false),
 		       CASE WHEN x.role LIKE 'role\_%' THEN 'custom' ELSE coalesce(x.role, '') END, r.permissions, coalesce(r.reach, ''), t.ids, t.roles
@@ -79,14 +79,14 @@ func place(ctx context.Context, tx pgx.Tx, org, ownerID, projectID string, g *ap
 		  LEFT JOIN accounts.roles r ON r.org_id = $1 AND r.role_id = x.role
 		  LEFT JOIN LATERAL (
 		    SELECT array_agg(p.project_id ORDER BY p.project_id) AS ids, array_agg(p.role ORDER BY p.project_id) AS roles
-		      FROM accounts.project_members p WHERE p.org_id = $1 AND p.member_id = $2) t ON true`, org, ownerID).
+		      FROM accounts.project_members p WHERE p.org_id = $1 AND p.member_id = $2) t ON true`, org, at.OwnerID).
 		Scan(&o.Known, &o.Active, &o.Role, &permissions, &o.Custom.Reach, &projects, &roles)
 	if err != nil {
 		return fmt.Errorf("read owner: %w", err)
 	}
 	o.Custom.Permissions, o.Projects = toActions(permissions), toProjectRoles(projects, roles)
-	g.Owner, g.Project = o, apikey.Project{ID: projectID}
-	err = tx.QueryRow(ctx, `SELECT true, archived_at IS NOT NULL, models FROM accounts.projects WHERE org_id = $1 AND project_id = $2`, org, projectID).
+	g.Owner, g.Project = o, apikey.Project{ID: at.ProjectID}
+	err = tx.QueryRow(ctx, `SELECT true, archived_at IS NOT NULL, models FROM accounts.projects WHERE org_id = $1 AND project_id = $2`, org, at.ProjectID).
 		Scan(&g.Project.Known, &g.Project.Archived, &g.Project.Models)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read project: %w", err)
@@ -123,7 +123,7 @@ func (k *Keys) ChangeKey(ctx context.Context, org, keyID string, change func(api
 		if err != nil {
 			return err
 		}
-		if err := place(ctx, tx, org, key.OwnerID, key.ProjectID, &g); err != nil {
+		if err := place(ctx, tx, org, apikey.Place{OwnerID: key.OwnerID, ProjectID: key.ProjectID}, &g); err != nil {
 			return err
 		}
 		c, err := change(key, g)
@@ -203,7 +203,7 @@ func oneKey(ctx context.Context, tx pgx.Tx, org, keyID, lock string) (apikey.Key
 	key, err := pgx.CollectExactlyOneRow(rows, scanKey)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return key, apikey.ErrNoKey() //nolint:wrapcheck // the caller's own answer
+		return key, apikey.ErrNoKey()
 	case err != nil:
 		return key, fmt.Errorf("read key: %w", err)
 	}
@@ -239,7 +239,7 @@ func (k *Keys) ListKeys(ctx context.Context, org string, l apikey.Listing) (keys
 			   AND ($10 = '' OR k.environment = $10)
 			   AND ($11 = '' OR k.rotate_by <= $12 AND s.state NOT IN ('revoked', 'expired'))
 			 ORDER BY k.key_id LIMIT $3`,
-			org, l.After, l.Limit, l.Reach.All, projects, l.Reach.OwnerID, string(l.State), l.Filter.OwnerID, l.ProjectID,
+			org, l.After, l.Limit, l.Reach.All, projects, l.Reach.OwnerID, string(l.State), l.OwnerID, l.ProjectID,
 			string(l.Environment), string(l.RotationDue), l.Now)
 		if err != nil {
 			return fmt.Errorf("query keys: %w", err)

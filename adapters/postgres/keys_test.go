@@ -85,7 +85,7 @@ func TestALookUpThatCantBeDoneIsNotAnUnknownKey(t *testing.T) {
 // put adds a key as the service does.
 func put(t *testing.T, store *postgres.Keys, k apikey.Key, h apikey.Hash) {
 	t.Helper()
-	err := store.AddKey(t.Context(), k.OrgID, k.OwnerID, k.ProjectID, noon(), func(apikey.Grounds) (apikey.Draft, error) {
+	err := store.AddKey(t.Context(), k.OrgID, apikey.Place{OwnerID: k.OwnerID, ProjectID: k.ProjectID, At: noon()}, func(apikey.Grounds) (apikey.Draft, error) {
 		return apikey.Draft{Key: k, Hash: h, Record: record(t.Context(), k.OrgID, "key.create")}, nil
 	})
 	if err != nil {
@@ -115,7 +115,7 @@ func TestKeysBelongToTheirOrganisation(t *testing.T) {
 	}
 	stranger := aKey("org_1", "key_4")
 	stranger.ProjectID = "proj_2"
-	err := store.AddKey(ctx, "org_1", stranger.OwnerID, "proj_2", noon(), func(g apikey.Grounds) (apikey.Draft, error) {
+	err := store.AddKey(ctx, "org_1", apikey.Place{OwnerID: stranger.OwnerID, ProjectID: "proj_2", At: noon()}, func(g apikey.Grounds) (apikey.Draft, error) {
 		if g.Project.Known {
 			t.Error("a foreign project is known")
 		}
@@ -264,7 +264,7 @@ func TestGroundsOfAKey(t *testing.T) {
 		{"org_2", "user_1", "proj_1", apikey.Grounds{Owner: apikey.Owner{ID: "user_1"}, Project: apikey.Project{ID: "proj_1"}, OfPlatform: true, MaxKeys: 100, Keys: 1}},
 	} {
 		stop := fault.New(fault.Conflict, "enough")
-		err := store.AddKey(t.Context(), c.org, c.owner, c.project, noon(), func(g apikey.Grounds) (apikey.Draft, error) {
+		err := store.AddKey(t.Context(), c.org, apikey.Place{OwnerID: c.owner, ProjectID: c.project, At: noon()}, func(g apikey.Grounds) (apikey.Draft, error) {
 			if d := cmp.Diff(c.want, g); d != "" {
 				t.Errorf("%s, %s (-want +got):\n%s", c.org, c.owner, d)
 			}
@@ -363,7 +363,7 @@ func TestNoMoreKeysThanAllowedAtOnce(t *testing.T) {
 	for i := range 12 {
 		wg.Go(func() {
 			k := aKey("org_1", fmt.Sprintf("key_%02d", i))
-			err := store.AddKey(t.Context(), "org_1", k.OwnerID, k.ProjectID, noon(), func(g apikey.Grounds) (apikey.Draft, error) {
+			err := store.AddKey(t.Context(), "org_1", apikey.Place{OwnerID: k.OwnerID, ProjectID: k.ProjectID, At: noon()}, func(g apikey.Grounds) (apikey.Draft, error) {
 				if g.Keys >= g.MaxKeys {
 					return apikey.Draft{}, full
 				}
@@ -390,7 +390,7 @@ func TestAChangeWithoutItsAuditRecordDoesNotHappen(t *testing.T) {
 	f := newFixture(t)
 	store := postgres.NewKeys(f.open(postgres.RoleAccounts))
 	rec := record(t.Context(), "org_2", "key.create") // of another organisation: refused by the policy
-	err := store.AddKey(t.Context(), "org_1", "sa_1", "proj_1", noon(), func(apikey.Grounds) (apikey.Draft, error) {
+	err := store.AddKey(t.Context(), "org_1", apikey.Place{OwnerID: "sa_1", ProjectID: "proj_1", At: noon()}, func(apikey.Grounds) (apikey.Draft, error) {
 		return apikey.Draft{Key: aKey("org_1", "key_1"), Hash: apikey.Hash{1}, Record: rec}, nil
 	})
 	if err == nil {

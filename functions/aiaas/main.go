@@ -57,6 +57,8 @@ func root() *cobra.Command {
 		Getenv: os.Getenv,
 		Now:    func() time.Time { return time.Now().UTC() },
 		Asks:   func() bool { return isTerminal(os.Stdin) },
+
+		VerifyAudit: verifyAudit,
 	})...)
 	return cmd
 }

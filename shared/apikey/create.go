@@ -42,7 +42,7 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewKey) (Key,
 	}
 	secret := NewSecret(n.Environment)
 	var k Key
-	err = s.Store.AddKey(ctx, p.OrgID, n.OwnerID, n.ProjectID, now, func(g Grounds) (Draft, error) {
+	err = s.Store.AddKey(ctx, p.OrgID, Place{OwnerID: n.OwnerID, ProjectID: n.ProjectID, At: now}, func(g Grounds) (Draft, error) {
 		if err := n.allowed(ctx, p, reach, g); err != nil {
 			return Draft{}, err
 		}

@@ -147,6 +147,13 @@ type Grounds struct {
 	Keys       int64 // that have not ended; known where MaxKeys is not 0, for no limit
 }
 
+// Place is where a key is to be added.
+type Place struct {
+	OwnerID   string
+	ProjectID string
+	At        time.Time // keys that have ended by then are not counted
+}
+
 // Draft is a key to be added.
 type Draft struct {
 	Key    Key
@@ -172,9 +179,9 @@ type Replacement struct {
 // Store keeps keys. Every method works within one organisation; what belongs to
 // another is fault.NotFound. Changes and their audit records are one transaction.
 type Store interface {
-	// AddKey adds the key that draft makes for an owner in a project. Adding to one
-	// organisation happens one after the other, so that what is counted holds.
-	AddKey(ctx context.Context, org, ownerID, projectID string, now time.Time, draft func(Grounds) (Draft, error)) error
+	// AddKey adds the key that draft makes for a place. Adding to one organisation
+	// happens one after the other, so that what is counted holds.
+	AddKey(ctx context.Context, org string, p Place, draft func(Grounds) (Draft, error)) error
 	// ChangeKey makes of a key what change says, while nobody else changes it.
 	ChangeKey(ctx context.Context, org, keyID string, change func(Key, Grounds) (Change, error)) error
 	GetKey(ctx context.Context, org, keyID string) (Key, error)

@@ -64,8 +64,8 @@ func (b *book) at(owner, project string) apikey.Grounds {
 	return g
 }
 
-func (b *book) AddKey(_ context.Context, org, owner, project string, _ time.Time, draft func(apikey.Grounds) (apikey.Draft, error)) error {
-	d, err := draft(b.at(owner, project))
+func (b *book) AddKey(_ context.Context, org string, p apikey.Place, draft func(apikey.Grounds) (apikey.Draft, error)) error {
+	d, err := draft(b.at(p.OwnerID, p.ProjectID))
 	if err != nil {
 		return err
 	}
@@ -160,8 +160,6 @@ func plain(change func(*apikey.NewKey)) apikey.NewKey {
 	return n
 }
 
-func number(n int64) *int64 { return &n }
-
 // refusal checks that an error has a code and names a member, and that nothing was
 // written.
 func (b *book) refusal(t *testing.T, err error, code fault.Code, param string) {
@@ -185,7 +183,7 @@ func TestKeysThatMayBeMade(t *testing.T) {
 	}{
 		{"all scopes of one who has them", admin(), plain(func(n *apikey.NewKey) { n.Scopes = authz.Scopes() })},
 		{"a scope that its maker has", narrow, plain(nil)},
-		{"limits of its own", admin(), plain(func(n *apikey.NewKey) { n.Limits.RequestsPerMinute = number(1) })},
+		{"limits of its own", admin(), plain(func(n *apikey.NewKey) { n.Limits.RequestsPerMinute = new(int64(1)) })},
 		{"for development", admin(), plain(func(n *apikey.NewKey) { n.Environment = apikey.Development })},
 		{"fewer models than its maker", tied, plain(func(n *apikey.NewKey) { n.Models = []string{"b"} })},
 		{"no model at all", tied, plain(func(n *apikey.NewKey) { n.Models = []string{} })},
@@ -252,7 +250,7 @@ func TestKeysThatMayNotBeMade(t *testing.T) {
 		{"a name with a line break", admin(), plain(func(n *apikey.NewKey) { n.Name = "a\nb" }), fault.Unprocessable, "name"},
 		{"an environment that there is not", admin(), plain(func(n *apikey.NewKey) { n.Environment = "staging" }), fault.Unprocessable, "environment"},
 		{"expired", admin(), plain(func(n *apikey.NewKey) { n.ExpiresAt = noon() }), fault.Unprocessable, "expires_at"},
-		{"a limit of nothing", admin(), plain(func(n *apikey.NewKey) { n.Limits.ConcurrentRequests = number(0) }), fault.Unprocessable, "limits"},
+		{"a limit of nothing", admin(), plain(func(n *apikey.NewKey) { n.Limits.ConcurrentRequests = new(int64(0)) }), fault.Unprocessable, "limits"},
 		{"for a peer", admin(), plain(func(n *apikey.NewKey) { n.OwnerID = "user_peer" }), fault.Forbidden, ""},
 		{"for a superior", admin(), plain(func(n *apikey.NewKey) { n.OwnerID = ownerID }), fault.Forbidden, ""},
 		{"for nobody", admin(), plain(func(n *apikey.NewKey) { n.OwnerID = "user_gone" }), fault.NotFound, "owner"},
@@ -465,9 +463,9 @@ func TestChanging(t *testing.T) {
 	var never time.Time
 	later, all, few := noon().Add(time.Hour), []string(nil), []string{"a"}
 	home, anywhere := networks("192.0.2.0/24"), networks()
-	limit, none := number(7), (*int64)(nil)
+	limit, none := new(int64(7)), (*int64)(nil)
 	b := newBook()
-	keyID, _ := b.put(devID, func(k *apikey.Key) { k.Limits.TokensPerMinute = number(0) }) // from another time
+	keyID, _ := b.put(devID, func(k *apikey.Key) { k.Limits.TokensPerMinute = new(int64(0)) }) // from another time
 	for _, c := range []struct {
 		name    string
 		patch   apikey.Patch
@@ -508,7 +506,7 @@ func TestChangesThatAreRefused(t *testing.T) {
 	tied := fromOffice(admin())
 	tied.Models = []string{"a"}
 	empty, past, late := "", noon(), noon().Add(31*24*time.Hour)
-	all, anywhere, nothing := []string(nil), networks(), number(0)
+	all, anywhere, nothing := []string(nil), networks(), new(int64(0))
 	for _, c := range []struct {
 		name  string
 		by    authz.Principal
@@ -648,7 +646,7 @@ func TestNetworks(t *testing.T) {
 		"192.0.2.0/24": "192.0.2.0/24", "192.0.2.7": "192.0.2.7/32", "2001:db8::/32": "2001:db8::/32", "2001:db8::1": "2001:db8::1/128",
 		"0.0.0.0/0": "0.0.0.0/0", "::ffff:192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.0/120": "192.0.2.0/24",
 		"192.0.2.7/24": "", "": "", "localhost": "", "192.0.2": "", "192.0.2.0/33": "", "192.0.2.0/-1": "", "fe80::1%eth0": "", "::ffff:0.0.0.0/95": "",
-		"0300.0.2.1": "", "192.0.2.0/024": "", " 192.0.2.7": "", "192.0.2.7,192.0.2.8": "",
+		"0300.0.2.1": "", "192.0.2.0/024": "", "192.0.2.7;": "", "192.0.2.7,192.0.2.8": "",
 	} {
 		got, err := apikey.ParseNetworks([]string{text})
 		switch {

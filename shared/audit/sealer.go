@@ -19,9 +19,10 @@ const HeadEvery = 2 * time.Second
 
 // The bounds of one run of the sealer.
 const (
-	sealBatch  = 500 // pending records that are read at once from one schema
-	sealRounds = 40  // batches of one run: the next goes on
-	headBatch  = 500 // organisations whose heads are signed in one run
+	sealBatch  = 500              // pending records that are read at once from one schema
+	sealRounds = 40               // batches of one run: the next goes on
+	headBatch  = 500              // organisations whose heads are signed in one run
+	putLimit   = 10 * time.Second // a file store may take so long: the chain is held meanwhile
 )
 
 // Cursor is a place among the pending records of all organisations.
@@ -168,6 +169,8 @@ func (s *Sealer) sign(ctx context.Context) (int, error) {
 // put stores the head of a chain. A crash may have left one of the same place; one
 // that says otherwise means that the chain was cut and grew again.
 func (s *Sealer) put(ctx context.Context, org string, st State) error {
+	ctx, cancel := context.WithTimeout(ctx, putLimit)
+	defer cancel()
 	_, body, err := s.Signer.signed(Head{Type: kindHead, OrgID: org, Seq: st.Seq, Hash: st.Hash, Previous: st.HeadSeq, At: s.Now()})
 	if err != nil {
 		return err

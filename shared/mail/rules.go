@@ -82,6 +82,10 @@ func Told() []string {
 	return slices.Compact(out)
 }
 
+// founder is who acts while a platform is set up: what it makes is shown to the
+// person who sets it up, and nobody has told an address yet.
+const founder = "bootstrap"
+
 // Planner derives mails from events.
 type Planner struct {
 	rules []rule
@@ -122,7 +126,7 @@ func (p *Planner) plan(e event.Event, d Directory, key *Key) ([]Draft, error) {
 	}
 	r := p.rules[i]
 	o, err := occasionOf(e, d, key)
-	if err != nil {
+	if err != nil || o.data.Actor == founder {
 		return nil, err
 	}
 	content := r.write(o)

@@ -143,6 +143,16 @@ func TestNobodyIsToldTwice(t *testing.T) {
 	}
 }
 
+func TestNobodyIsToldOfTheFounding(t *testing.T) {
+	e, _, err := event.Of(audit.Record{OrgID: "org_1", ID: id.New(id.Audit), At: noon(), Actor: "bootstrap", Action: "key.create", Target: "key_1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := planner(t).Plan(t.Context(), e, directory(), personal()); len(got) != 0 {
+		t.Errorf("told %v", got)
+	}
+}
+
 func TestOneMailForACause(t *testing.T) {
 	keys := func(action, target string, detail map[string]any) []string {
 		var out []string

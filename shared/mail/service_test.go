@@ -74,7 +74,7 @@ func TestWhoGetsATestMail(t *testing.T) {
 	p := authz.Principal{OrgID: "org_1", KeyID: "key_1", OwnerID: "user_o", Role: authz.Owner, Scopes: []authz.Scope{authz.SettingsWrite}, Method: authz.ByKey}
 	for to, want := range map[string]string{
 		"": "technical@example.com", "DEV@example.com": "dev@example.com", "billing@example.com": "billing@example.com",
-		"eve@evil.example.com": "", "dev@example.com ": "", "dev": "", "%": "",
+		"eve@evil.example.com": "", "dev@example.com,eve@evil.example.com": "", "dev": "", "%": "",
 	} {
 		s := &store{}
 		_, err := (&mail.Service{Store: s, Now: noon}).Test(t.Context(), p, to)

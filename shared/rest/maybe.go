@@ -33,7 +33,7 @@ func (m *Maybe[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return nil
 	}
 	m.Value = new(T)
-	return jsonv2.UnmarshalDecode(dec, m.Value) //nolint:wrapcheck // the decoder's own words are taken apart
+	return jsonv2.UnmarshalDecode(dec, m.Value)
 }
 
 var errNotGiven = errors.New("a member that is not given is left out")
@@ -43,7 +43,7 @@ func (m Maybe[T]) MarshalJSON() ([]byte, error) {
 	if !m.Given {
 		return nil, errNotGiven
 	}
-	return json.Marshal(m.Value) //nolint:wrapcheck // the encoder's own
+	return json.Marshal(m.Value)
 }
 
 // Schema implements [huma.SchemaProvider].

@@ -257,3 +257,30 @@ func TestOldHeadsAreThinnedOut(t *testing.T) {
 		t.Errorf("a head of yesterday is gone: %+v", r)
 	}
 }
+
+// overtaken is a chain that is pruned after its first page was read.
+type overtaken struct {
+	audit.ChainReader
+	prune func()
+	reads int
+}
+
+func (o *overtaken) Links(ctx context.Context, org string, after int64, most int) ([]audit.Link, error) {
+	links, err := o.ChainReader.Links(ctx, org, after, most)
+	if o.reads++; o.reads == 1 {
+		o.prune()
+	}
+	return links, err
+}
+
+func TestPruningWhileAChainIsVerifiedIsNoAlarm(t *testing.T) {
+	t.Parallel()
+	w := aged(t, 620, 5) // more than a page
+	chain := &overtaken{ChainReader: w.chain, prune: func() { w.pruned(620) }}
+	v := *w.verifier
+	v.Chain = chain
+	r, err := v.Verify(t.Context(), one)
+	if err != nil || !r.Valid() || r.From != 621 || r.Checked != 5 || chain.reads < 3 {
+		t.Errorf("%+v, %v, after %d reads", r, err, chain.reads)
+	}
+}

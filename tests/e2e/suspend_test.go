@@ -18,7 +18,7 @@ import (
 )
 
 // organization is one that a test has made, and its first key.
-type organization struct{ id, key string }
+type organization struct{ id, project, key string }
 
 // path is that of one of its platform routes.
 func (o organization) path(rest string) string { return "/v1/organizations/" + o.id + rest }
@@ -26,11 +26,12 @@ func (o organization) path(rest string) string { return "/v1/organizations/" + o
 func (p *platform) organization(t *testing.T, more string) organization {
 	t.Helper()
 	var made struct {
-		ID  string
-		Key struct{ Key string }
+		ID        string
+		ProjectID string `json:"project_id"`
+		Key       struct{ Key string }
 	}
 	p.Manage(t, p.administration(http.MethodPost, "/v1/organizations", `{"name":"Example","owner":{"email":"ada@example.com"}`+more+`}`), http.StatusCreated, &made)
-	return organization{made.ID, made.Key.Key}
+	return organization{made.ID, made.ProjectID, made.Key.Key}
 }
 
 // administration is a call of a platform route.
@@ -196,8 +197,8 @@ func TestWhichModelsThereAre(t *testing.T) {
 		}
 		return strings.Join(ids, " ")
 	}
-	// call gives the answers of a call and of a look, with the model's name taken out.
-	call := func(name string) string {
+	// answers are those of a call and of a look, with the model's name taken out.
+	answers := func(name string) string {
 		t.Helper()
 		called := p.Do(t.Context(), harness.Call{Key: o.key, Body: strings.Replace(chat(""), model, name, 1)})
 		shown := p.Do(t.Context(), harness.Call{Method: http.MethodGet, Path: "/v1/models/" + name, Key: o.key})
@@ -206,23 +207,30 @@ func TestWhichModelsThereAre(t *testing.T) {
 		}
 		return strings.ReplaceAll(document(t, called)+document(t, shown), name, "NAME")
 	}
-	unknown := call("no-such-model")
+	unknown := answers("no-such-model")
 	both := model + " demo"
 	for _, c := range []struct {
 		name, method, path, body string
 		want                     string // the models listed
-		status                   int
 	}{
-		{"at first", http.MethodGet, o.path("/models"), ``, both, http.StatusOK},
-		{"restricted", http.MethodPatch, "/v1/models/" + model, `{"restricted":true}`, "demo", http.StatusOK},
-		{"granted", http.MethodPut, o.path("/models"), `{"allowed":null,"granted":["` + model + `"]}`, both, http.StatusOK},
-		{"only granted", http.MethodPut, o.path("/models"), `{"allowed":[],"granted":["` + model + `"]}`, model, http.StatusOK},
-		{"allowed, but not granted", http.MethodPut, o.path("/models"), `{"allowed":["` + model + `"],"granted":[]}`, "", http.StatusOK},
-		{"open again", http.MethodPatch, "/v1/models/" + model, `{"restricted":false}`, model, http.StatusOK},
-		{"none at all", http.MethodPut, o.path("/models"), `{"allowed":[],"granted":[]}`, "", http.StatusOK},
-		{"all again", http.MethodPut, o.path("/models"), `{"allowed":null,"granted":[]}`, both, http.StatusOK},
+		{"at first", http.MethodGet, o.path("/models"), ``, both},
+		{"restricted", http.MethodPatch, "/v1/models/" + model, `{"restricted":true}`, "demo"},
+		{"granted", http.MethodPut, o.path("/models"), `{"allowed":null,"granted":["` + model + `"]}`, both},
+		{"only granted", http.MethodPut, o.path("/models"), `{"allowed":[],"granted":["` + model + `"]}`, model},
+		{"allowed, but not granted", http.MethodPut, o.path("/models"), `{"allowed":["` + model + `"],"granted":[]}`, ""},
+		{"open again", http.MethodPatch, "/v1/models/" + model, `{"restricted":false}`, model},
+		{"none at all", http.MethodPut, o.path("/models"), `{"allowed":[],"granted":[]}`, ""},
+		{"all again", http.MethodPut, o.path("/models"), `{"allowed":null,"granted":[]}`, both},
+		{"only one in the project", http.MethodPatch, "/v1/projects/" + o.project, `{"models":["demo"]}`, "demo"},
+		{"restricted, one in the project", http.MethodPatch, "/v1/models/demo", `{"restricted":true}`, ""},
+		{"granted to the organisation", http.MethodPut, o.path("/models"), `{"allowed":null,"granted":["demo"]}`, "demo"},
+		{"all in the project", http.MethodPatch, "/v1/projects/" + o.project, `{"models":null}`, both},
 	} {
-		p.Manage(t, p.administration(c.method, c.path, c.body), c.status, nil)
+		call := p.administration(c.method, c.path, c.body)
+		if strings.HasPrefix(c.path, "/v1/projects/") {
+			call.Key = o.key
+		}
+		p.Manage(t, call, http.StatusOK, nil)
 		if got := listed(); got != c.want {
 			t.Errorf("%s: listed are %q; want %q", c.name, got, c.want)
 		}
@@ -231,7 +239,7 @@ func TestWhichModelsThereAre(t *testing.T) {
 			if strings.Contains(" "+c.want+" ", " "+name+" ") {
 				want = "served"
 			}
-			if got := call(name); got != want {
+			if got := answers(name); got != want {
 				t.Errorf("%s: %s: %s; want %s", c.name, name, got, want)
 			}
 		}

@@ -8,9 +8,7 @@ import (
 	"github.com/aiaas/aiaas/tests/harness"
 )
 
-func TestBudgetThresholdsAreTold(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func budgetThresholdsAreTold(t *testing.T, p *platform) {
 	r := receive(t, nil)
 	w := p.webhook(t, r.URL, "budget.threshold_reached")
 	keyID, key := p.CreateKey(t, harness.Limits{}, "inference")
@@ -32,9 +30,7 @@ func TestBudgetThresholdsAreTold(t *testing.T) {
 
 // The worst case of a request is larger than what is left of the budget, so it never
 // gets to 100 percent by what is spent.
-func TestABlockingBudgetReachesItsLastThresholdByADenial(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func aBlockingBudgetReachesItsLastThresholdByADenial(t *testing.T, p *platform) {
 	r := receive(t, nil)
 	p.webhook(t, r.URL, "budget.threshold_reached")
 	keyID, key := p.CreateKey(t, harness.Limits{}, "inference")
@@ -91,9 +87,7 @@ func TestABlockingBudgetReachesItsLastThresholdByADenial(t *testing.T) {
 
 // One request that asks for more than there ever was does not make a budget look
 // spent.
-func TestAnOversizedRequestExhaustsNothing(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func anOversizedRequestExhaustsNothing(t *testing.T, p *platform) {
 	keyID, key := p.CreateKey(t, harness.Limits{}, "inference")
 	budget := p.CreateBudget(t, map[string]any{"api_key_id": keyID}, "tokens", "100", "block")
 	for range 3 {

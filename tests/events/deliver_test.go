@@ -12,9 +12,7 @@ import (
 	"github.com/aiaas/aiaas/tests/harness"
 )
 
-func TestEventsArriveSigned(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func eventsArriveSigned(t *testing.T, p *platform) {
 	r := receive(t, nil)
 	w := p.webhook(t, r.URL+"/hooks", "key.*")
 	keyID, key := p.CreateKey(t, harness.Limits{}, "inference")
@@ -82,9 +80,7 @@ func TestAKillLosesNoEvent(t *testing.T) {
 	}
 }
 
-func TestAReceiverThatFailsIsTriedAgainUnderTheSameID(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func aReceiverThatFailsIsTriedAgainUnderTheSameID(t *testing.T, p *platform) {
 	r := receive(t, func(n int, w http.ResponseWriter, _ *http.Request) {
 		if n == 1 {
 			w.WriteHeader(http.StatusInternalServerError)
@@ -112,9 +108,7 @@ func TestAReceiverThatFailsIsTriedAgainUnderTheSameID(t *testing.T) {
 }
 
 // One receiver hangs; the other hears of everything meanwhile.
-func TestASlowReceiverDelaysNobody(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func aSlowReceiverDelaysNobody(t *testing.T, p *platform) {
 	hold := make(chan struct{})
 	slow := receive(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
 		select {
@@ -142,9 +136,7 @@ func TestASlowReceiverDelaysNobody(t *testing.T) {
 	}
 }
 
-func TestAReceiverThatWantsNoMoreGetsNoMore(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func aReceiverThatWantsNoMoreGetsNoMore(t *testing.T, p *platform) {
 	leaving := receive(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) })
 	watching := receive(t, nil)
 	w := p.webhook(t, leaving.URL, "key.created")
@@ -164,9 +156,7 @@ func TestAReceiverThatWantsNoMoreGetsNoMore(t *testing.T) {
 	}
 }
 
-func TestReplay(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func replay(t *testing.T, p *platform) {
 	early, _ := p.CreateKey(t, harness.Limits{}, "inference")
 	harness.Eventually(t, "the log has it", func() (bool, string) {
 		var list struct {
@@ -203,9 +193,7 @@ func TestReplay(t *testing.T) {
 	p.Manage(t, harness.Call{Path: "/v1/webhook-deliveries/dlv_0199c0b2f3a47c1e8d6a5b4c3d2e1f00/replay", Key: p.AdminKey}, http.StatusNotFound, nil)
 }
 
-func TestBothSecretsSignWhileTheyOverlap(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func bothSecretsSignWhileTheyOverlap(t *testing.T, p *platform) {
 	r := receive(t, nil)
 	w := p.webhook(t, r.URL, "budget.*")
 	test := func() message {
@@ -246,9 +234,7 @@ func TestBothSecretsSignWhileTheyOverlap(t *testing.T) {
 	}
 }
 
-func TestADisabledWebhookHearsOfTestsOnly(t *testing.T) {
-	t.Parallel()
-	p := start(t, harness.Options{})
+func aDisabledWebhookHearsOfTestsOnly(t *testing.T, p *platform) {
 	off, on := receive(t, nil), receive(t, nil)
 	w := p.webhook(t, off.URL, "*")
 	p.webhook(t, on.URL, "key.created")
@@ -280,15 +266,26 @@ func TestWebhooksReachNoPrivatePlace(t *testing.T) {
 			t.Errorf("%q: %s; want it refused", url, a)
 		}
 	}
-	// A name passes, and is refused when it is dialled: /etc/hosts leads it here.
-	w := p.webhook(t, "https://example.com/", "key.created")
-	p.Database().Exec(t, `UPDATE accounts.webhooks SET url = 'https://127.0.0.1`+port+`/' WHERE webhook_id = '`+w.ID+`'`)
+}
+
+// What an address leads to is looked at whenever it is dialled: here the operator has
+// listed the network no more.
+func TestAnAddressThatMayNotBeDialledIsNot(t *testing.T) {
+	t.Parallel()
+	before := start(t, harness.Options{Env: map[string]string{"AIAAS_ADDR": "0.0.0.0:0", "AIAAS_WEBHOOK_NETWORKS": "127.0.0.0/8"}})
+	r := receive(t, nil)
+	w := before.webhook(t, r.URL, "key.created")
+	before.CreateKey(t, harness.Limits{}, "inference")
+	r.wait("key.created", 1)
+	before.Stop(t)
+	p := start(t, harness.Options{DataDir: before.DataDir, Env: map[string]string{"AIAAS_ADDR": "0.0.0.0:0"}})
 	p.CreateKey(t, harness.Limits{}, "inference")
 	harness.Eventually(t, "an attempt", func() (bool, string) {
 		list := p.deliveries(t, w)
-		return len(list) > 0 && len(list[0].Attempts) > 0, fmt.Sprintf("%+v", list)
+		refused := len(list) == 2 && len(list[0].Attempts) > 0 && strings.HasPrefix(list[0].Attempts[0].Error, "The address may not be connected to")
+		return refused, fmt.Sprintf("%+v", list)
 	})
-	if n := len(r.messages()); n != 0 {
+	if n := len(r.messages()); n != 1 {
 		t.Errorf("%d requests came through", n)
 	}
 }

@@ -4,6 +4,7 @@
 package events_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -113,7 +114,32 @@ type platform struct{ *harness.Gateway }
 
 func start(t *testing.T, o harness.Options) *platform {
 	t.Helper()
-	return &platform{harness.Start(t, o)}
+	p := &platform{harness.Start(t, o)}
+	harness.Eventually(t, "what the founding did is in the log", func() (bool, string) {
+		n := p.Database().Int(t, `SELECT count(*) FROM accounts.outbox`)
+		return n == 0, fmt.Sprint(n)
+	})
+	return p
+}
+
+// What one process promises; each case has webhooks of its own.
+func TestDelivery(t *testing.T) {
+	t.Parallel()
+	p := start(t, harness.Options{})
+	for name, f := range map[string]func(*testing.T, *platform){
+		"Events arrive signed": eventsArriveSigned,
+		"A receiver that fails is tried again under the same ID": aReceiverThatFailsIsTriedAgainUnderTheSameID,
+		"A slow receiver delays nobody":                           aSlowReceiverDelaysNobody,
+		"A receiver that wants no more gets no more":              aReceiverThatWantsNoMoreGetsNoMore,
+		"Replay":                                                   replay,
+		"Both secrets sign while they overlap":                     bothSecretsSignWhileTheyOverlap,
+		"A disabled webhook hears of tests only":                   aDisabledWebhookHearsOfTestsOnly,
+		"Budget thresholds are told":                               budgetThresholdsAreTold,
+		"A blocking budget reaches its last threshold by a denial": aBlockingBudgetReachesItsLastThresholdByADenial,
+		"An oversized request exhausts nothing":                    anOversizedRequestExhaustsNothing,
+	} {
+		t.Run(name, func(t *testing.T) { f(t, p) })
+	}
 }
 
 type webhook struct {
@@ -127,6 +153,9 @@ type webhook struct {
 func (p *platform) webhook(t *testing.T, url string, events ...string) (w webhook) {
 	t.Helper()
 	p.Manage(t, harness.Call{Path: "/v1/webhooks", Key: p.AdminKey, Body: encode(t, map[string]any{"url": url, "events": events})}, http.StatusCreated, &w)
+	t.Cleanup(func() {
+		p.Do(context.WithoutCancel(t.Context()), harness.Call{Method: http.MethodDelete, Path: "/v1/webhooks/" + w.ID, Key: p.AdminKey})
+	})
 	return w
 }
 

@@ -162,6 +162,9 @@ func TestWhatNoClientSends(t *testing.T) {
 				"endless chunk":        head + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\n" + r.body,
 				"body that ends early": head + "Content-Length: 1000\r\n\r\n" + r.body,
 			} {
+				if name == "length and chunks" && r.bare { // no body at all, which is fine
+					continue
+				}
 				p.raw(t, name, request, 400, true)
 			}
 			p.raw(t, "a long body that ends early", head+"Content-Length: 100000\r\n\r\n"+r.body, 413, true)

@@ -68,7 +68,7 @@ type platform struct {
 	invoice  string
 	run      string // of a job
 	request  string // one that is in the access log
-	webhook  string // of the first organisation: disabled
+	webhook  string // of the first organisation
 }
 
 // org is an organisation with keys.
@@ -208,7 +208,7 @@ func (p *platform) furnish(backendURL string) {
 	p.backID = made("/v1/models/"+modelID+"/backends", p.one.platform, `{"protocol":"openai","base_url":"`+backendURL+`","upstream_model":"demo"}`)
 	made("/v1/price-books/default/prices", p.one.platform, `{"model":"`+modelID+`","effective_from":"2020-01-01T00:00:00Z","input_usd_per_million":"1","output_usd_per_million":"4"}`)
 	p.budget = made("/v1/budgets", p.one.admin, `{"scope":{"organization":true},"unit":"money","amount":"1000","period":"year","action":"block"}`)
-	p.webhook = made("/v1/webhooks", p.one.admin, `{"url":"https://example.com/","events":["*"],"enabled":false}`)
+	p.webhook = made("/v1/webhooks", p.one.admin, `{"url":"https://example.com/","events":["invoice.issued"]}`)
 	p.run = made("/v1/jobs/"+p.firstJob()+"/runs", p.one.platform, `{}`)
 	p.request = p.do("POST", "/v1/chat/completions", p.one.caller, `{"model":"nobody","messages":[{"role":"user","content":"x"}]}`).header.Get("X-Request-Id")
 	p.invoice = "inv_01a20d00000070008000000000000000" // there is none yet: its route answers 404
@@ -296,7 +296,7 @@ func (p *platform) stored() string {
 	return p.scalar(`SELECT string_agg(c.relname || '=' || (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %%I.%%I', n.nspname, c.relname), false, true, '')))[1]::text, ' ' ORDER BY c.relname)
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname IN ('accounts', 'router', 'analytics') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-		AND c.relname !~ '^(access_|access|job|goose|outbox|events|audit_pending|audit_chain|mails)' AND c.relname <> 'epoch'`)
+		AND c.relname !~ '^(access_|access|job|goose|outbox|events|webhook_|audit_pending|audit_chain|mails)' AND c.relname <> 'epoch'`)
 }
 
 // harmless runs hostile requests and holds that nothing has come of them.

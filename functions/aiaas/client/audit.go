@@ -40,13 +40,15 @@ func auditGroup() group {
 		{
 			use: "verify", short: "Verify that no audit record was changed, removed or slipped in", role: roleAdmin,
 			long: "verify has the platform read the whole chain with its records and signed heads, and names the first record that is not\n" +
-				"as it was sealed. With --file it checks an export without the platform, by a public key that you have kept:\n" +
-				"aiaas audit keys lists them. It ends with 1 where anything is wrong.",
+				"as it was sealed. With --database the command reads databases and file store by itself, as their operator. With --file it\n" +
+				"checks an export without the platform, by a public key that you have kept: aiaas audit keys lists them. It ends with 1\n" +
+				"where anything is wrong.",
 			example: "  aiaas audit verify\n  aiaas audit verify --file audit.ndjson --key \"$AUDIT_KEY\"",
-			method:  http.MethodGet, path: "/v1/audit/verify", finish: verified, alone: verifyFile,
+			method:  http.MethodGet, path: "/v1/audit/verify", finish: verified, alone: verifyAlone,
 			flags: []flag{
 				{name: "file", doc: "an export to check instead (- is standard input)"},
-				{name: "key", doc: "the public keys in base64 that it may be signed with", kind: texts},
+				{name: "database", doc: "read the databases and the file store of the settings instead of asking the platform", kind: yes},
+				{name: "key", doc: "with these: the public keys in base64 that may have signed", kind: texts},
 				whose,
 			},
 		},
@@ -139,25 +141,27 @@ func (v *verification) flaw() error {
 	return fmt.Errorf("the audit is not valid after %d records: %s (%s)", v.Checked, printable(f.Detail), strings.Join(about, ", "))
 }
 
-// verifyFile checks an export without the platform.
-func verifyFile(cmd *cobra.Command, o *options, values map[string]*flagValue) (done bool, err error) {
-	file, keys := values["file"], values["key"]
-	if !file.given() {
-		if keys.given() {
-			return true, Usage("--key is for --file")
-		}
-		return false, nil
-	}
-	if !keys.given() || file.text == "" {
-		return true, Usage("--file needs --key: a public key that you have kept")
-	}
-	var ring []audit.PublicKey
-	for _, text := range keys.list {
-		k, err := audit.ParsePublicKey(text)
+// verifyAlone verifies without the platform: an export, or the databases themselves.
+func verifyAlone(cmd *cobra.Command, env Env, o *options, values map[string]*flagValue) (done bool, err error) {
+	file, database := values["file"], values["database"]
+	ring, err := ringOf(values["key"])
+	switch {
+	case err != nil:
+		return true, err
+	case file.given() && database.yes:
+		return true, Usage("--file or --database, not both")
+	case database.yes:
+		report, err := env.VerifyAudit(cmd.Context(), values["organization"].text, ring)
 		if err != nil {
-			return true, UsageError{Err: err}
+			return true, wrapped("verify the databases", err)
 		}
-		ring = append(ring, k)
+		return true, show(cmd, o, &report)
+	case !file.given() && ring != nil:
+		return true, Usage("--key is for --file and --database")
+	case !file.given():
+		return false, nil
+	case ring == nil || file.text == "":
+		return true, Usage("--file needs --key: a public key that you have kept")
 	}
 	in := cmd.InOrStdin()
 	if file.text != "-" {
@@ -168,11 +172,32 @@ func verifyFile(cmd *cobra.Command, o *options, values map[string]*flagValue) (d
 		defer func() { err = errors.Join(err, f.Close()) }()
 		in = f
 	}
-	report, _, err := audit.VerifyExport(in, audit.NewRing(ring...))
+	report, _, err := audit.VerifyExport(in, ring)
 	if err != nil {
 		return true, wrapped("verify export", err)
 	}
-	v := verification{Valid: report.Valid(), Checked: report.Checked, From: report.From, To: report.To}
+	return true, show(cmd, o, &report)
+}
+
+// ringOf is the keys that were given; nil for none.
+func ringOf(keys *flagValue) (audit.Ring, error) {
+	if !keys.given() {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	var list []audit.PublicKey
+	for _, text := range keys.list {
+		k, err := audit.ParsePublicKey(text)
+		if err != nil {
+			return nil, UsageError{Err: err}
+		}
+		list = append(list, k)
+	}
+	return audit.NewRing(list...), nil
+}
+
+// show prints a report, and is the error that it ends with.
+func show(cmd *cobra.Command, o *options, report *audit.Report) error {
+	v := verification{Valid: report.Valid(), Checked: report.Checked, From: report.From, To: report.To, Pending: report.Pending}
 	if f := report.FirstBad; f != nil {
 		v.FirstBad = &finding{Reason: string(f.Reason), Detail: f.Detail}
 		if f.Seq > 0 {
@@ -183,7 +208,7 @@ func verifyFile(cmd *cobra.Command, o *options, values map[string]*flagValue) (d
 		}
 	}
 	if o.output == Table {
-		return true, v.tell(cmd.OutOrStdout())
+		return v.tell(cmd.OutOrStdout())
 	}
-	return true, errors.Join(Print(cmd.OutOrStdout(), o.output, v), v.flaw())
+	return errors.Join(Print(cmd.OutOrStdout(), o.output, v), v.flaw())
 }

@@ -22,6 +22,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/aiaas/aiaas/shared/audit"
 )
 
 // Env is what commands have of their process.
@@ -30,6 +32,9 @@ type Env struct {
 	Now    func() time.Time
 	// Asks tells whether somebody sits at standard input who can be asked.
 	Asks func() bool
+	// VerifyAudit verifies an organisation's audit in the database itself; "" is the
+	// profile's. Without keys it takes those of the settings.
+	VerifyAudit func(ctx context.Context, org string, keys audit.Ring) (audit.Report, error)
 }
 
 // maxAnswer bounds what is read of an answer, in bytes.

@@ -40,7 +40,7 @@ type command struct {
 	show        func(*call, value) error   // instead of the usual table
 	streamed    bool                       // the answer is passed on while it comes, however long it is
 	// alone runs in the place of the request where the flags say so: done.
-	alone func(cmd *cobra.Command, o *options, values map[string]*flagValue) (done bool, err error)
+	alone func(cmd *cobra.Command, env Env, o *options, values map[string]*flagValue) (done bool, err error)
 	done  string // said where the answer is empty; {0} is the first argument
 }
 
@@ -168,7 +168,7 @@ func (c *command) build(env Env, o *options) *cobra.Command {
 	}
 	cmd.ValidArgsFunction = c.completeArgs(env, o)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if done, err := c.instead(cmd, o, values); done || err != nil {
+		if done, err := c.instead(cmd, env, o, values); done || err != nil {
 			return err
 		}
 		call, err := c.read(env, o, cmd, args)
@@ -184,7 +184,7 @@ func (c *command) build(env Env, o *options) *cobra.Command {
 }
 
 // instead runs what needs no platform.
-func (c *command) instead(cmd *cobra.Command, o *options, values []*flagValue) (done bool, err error) {
+func (c *command) instead(cmd *cobra.Command, env Env, o *options, values []*flagValue) (done bool, err error) {
 	if c.alone == nil {
 		return false, nil
 	}
@@ -195,7 +195,7 @@ func (c *command) instead(cmd *cobra.Command, o *options, values []*flagValue) (
 	for _, v := range values {
 		named[v.name] = v
 	}
-	return c.alone(cmd, o, named)
+	return c.alone(cmd, env, o, named)
 }
 
 func (c *command) wants() string {

@@ -2,6 +2,7 @@ package catalogue_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -80,7 +81,7 @@ func routes() map[string]calls {
 			},
 		}
 	}
-	return map[string]calls{
+	list := map[string]calls{
 		"createInference":      chat("/v1/inference"),
 		"createChatCompletion": chat("/v1/chat/completions"),
 		"listModels": {
@@ -255,6 +256,9 @@ func routes() map[string]calls {
 		"getOpenAPI":   {good{nobody, "/openapi.json", "", `"3.1.0"`}, nil},
 		"getReference": {good{nobody, "/docs", "", "<title>"}, nil},
 	}
+	maps.Copy(list, peopleRoutes())
+	maps.Copy(list, webhookRoutes())
+	return list
 }
 
 func eachRoute(t *testing.T, check func(spec function.Spec, r function.Route)) {
@@ -310,7 +314,9 @@ func TestRoutes(t *testing.T) {
 	p.job("invoices", "issue")
 	bill := p.scalar(`SELECT invoice_id FROM analytics.invoices`)
 	request := p.scalar(`SELECT event_id FROM analytics.usage_events LIMIT 1`)
-	ids := strings.NewReplacer("{run}", started.ID, "{request}", request, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID, "{invoice}", bill)
+	names := []string{"{run}", started.ID, "{request}", request, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID, "{invoice}", bill}
+	names = append(names, p.webhooks(t)...)
+	ids := strings.NewReplacer(append(names, p.people(t)...)...)
 	known := routes()
 	eachRoute(t, func(_ function.Spec, r function.Route) {
 		c := known[r.OperationID]

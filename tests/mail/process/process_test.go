@@ -66,6 +66,9 @@ func TestABudgetIsToldByAFileWhoseLinkIsPrinted(t *testing.T) {
 	if a.Status != http.StatusOK {
 		t.Fatal(a)
 	}
+	if strings.Contains(g.Stdout(), "New API key") {
+		t.Errorf("the first keys are told by mail too:\n%s", g.Stdout())
+	}
 	to, path := link(t, g, "Budget at 50 %: 1 of 2 requests")
 	if to != "owner@localhost" || filepath.Dir(path) != filepath.Join(g.DataDir, "mail") {
 		t.Errorf("to %s, in %s", to, path)
