@@ -26,8 +26,7 @@ func policyRoutes() []function.Route {
 func registerPolicy(api *rest.API, h *policyHandlers) {
 	rest.Handle(api, "getMe", h.me)
 	rest.Handle(api, "evaluatePolicy", h.evaluate, rest.RequestExample(Question{
-		Action: "keys.create", Subject: QuestionSubject{MemberID: "user_0199c0b2f3a47c1e8d6a5b4c3d2e1f00"},
-		Resource: &QuestionResource{ProjectID: "proj_0199c0b2f3a47c1e8d6a5b4c3d2e1f01"},
+		Action: "keys.create", Circumstances: Circumstances{Address: "192.0.2.7"},
 	}), rest.ResponseExample(Answer{
 		Reason: "role", Scope: "keys:write", Reach: AnswerReach{Projects: []string{}}, GrantedBy: []string{"admin", "owner"},
 		Explanation: `No: the role developer does not have "keys.create". Who is admin or owner can do it, or give a role that has it.`,

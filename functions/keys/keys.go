@@ -68,7 +68,7 @@ func secretRoutes() []function.Route {
 			Method: http.MethodPost, Path: "/v1/api-keys/{id}/rotate", OperationID: "rotateApiKey", Tag: tag,
 			Scope: write, Summary: "Rotate an API key",
 			Description: "Gives the key a new secret, shown this once, under the same id. The secret before goes on to work for the overlap: 24 hours unless told otherwise, at most 7 days. " +
-				"Rotating again within an overlap ends the older secret at once. Every member rotates own keys, and a key with the scope keys:write itself.",
+				"Rotating again within an overlap ends the older secret at once. Every member rotates own keys, and a key with the scope keys:write itself; a key that grants more than the caller has is not shown to them, and so not rotated.",
 		},
 		{
 			Method: http.MethodDelete, Path: "/v1/api-keys/{id}", OperationID: "revokeApiKey", Tag: tag,

@@ -204,14 +204,18 @@ func checkScopes(p authz.Principal, g Grounds, want, have []authz.Scope) error {
 	if !p.Covers(added) {
 		return fault.New(fault.Forbidden, "a key can't grant more than the key that creates it").At("scopes")
 	}
-	o := g.Owner
-	may := authz.Effective(authz.Subject{OrgID: p.OrgID, OwnerID: o.ID, Role: o.Role, Custom: o.Custom, Scopes: want, Projects: o.Projects})
+	may := g.Owner.effective(p.OrgID, want)
 	for _, s := range added {
 		if !slices.Contains(may, s) {
-			return fault.New(fault.Unprocessable, "the key's owner has the role %s, which has no right that the scope %q stands for", string(o.Role), string(s)).At("scopes")
+			return fault.New(fault.Unprocessable, "the key's owner has the role %s, which has no right that the scope %q stands for", string(g.Owner.Role), string(s)).At("scopes")
 		}
 	}
 	return nil
+}
+
+// effective is what of scopes the owner's role leaves.
+func (o Owner) effective(org string, scopes []authz.Scope) []authz.Scope {
+	return authz.Effective(authz.Subject{OrgID: org, OwnerID: o.ID, Role: o.Role, Custom: o.Custom, Scopes: scopes, Projects: o.Projects})
 }
 
 // checkModelWidth holds models to what the asker has and the project may use. What a

@@ -20,7 +20,7 @@ type Rotated struct {
 	Secret Secret
 }
 
-// Rotate gives a key a new secret. The one before goes on to work for the overlap,
+// Rotate gives a key a new secret, for those who have what it grants. The one before goes on to work for the overlap,
 // and so long only: a rotation within an overlap ends what was before that.
 func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, overlap time.Duration) (Rotated, error) {
 	if overlap < 0 || overlap > MaxOverlap {
@@ -28,9 +28,12 @@ func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, o
 	}
 	now := s.Now()
 	var secret Secret
-	k, err := s.on(ctx, p, keyID, act{authz.DoKeysRotate, "key.rotate", func(k *Key, _ Grounds) (*Replacement, map[string]any, error) {
+	k, err := s.on(ctx, p, keyID, act{authz.DoKeysRotate, "key.rotate", func(k *Key, g Grounds) (*Replacement, map[string]any, error) {
 		if k.Over(now) {
 			return nil, nil, errOver(*k, now)
+		}
+		if err := checkHolder(p, *k, g); err != nil {
+			return nil, nil, err
 		}
 		before := k.Fingerprint
 		secret = NewSecret(k.Environment)
@@ -48,4 +51,16 @@ func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, o
 		return Rotated{}, err
 	}
 	return Rotated{Key: k, Secret: secret}, nil
+}
+
+// checkHolder shows a new secret to those only who have what it grants: else a narrow
+// key would be a way to a wide one. A key may always have its own.
+func checkHolder(p authz.Principal, k Key, g Grounds) error {
+	if p.KeyID == k.ID {
+		return nil
+	}
+	if !p.Covers(g.Owner.effective(p.OrgID, k.Scopes)) || !p.CoversModels(k.Models) || !within(k.IPs, p.Subject().KeyIPs) {
+		return fault.New(fault.Forbidden, "the key grants more than the one that asks, which would get to see its secret; rotate it with itself, or as somebody who has as much")
+	}
+	return nil
 }

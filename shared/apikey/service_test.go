@@ -594,6 +594,51 @@ func TestRotating(t *testing.T) {
 	}
 }
 
+// A secret is all that its key grants: who sees it has as much already.
+func TestNobodyRotatesWhatGrantsMore(t *testing.T) {
+	narrow := caller(adminID, authz.Admin, authz.KeysWrite)
+	tied, office := admin(), fromOffice(admin())
+	tied.Models = []string{"a"}
+	itself := narrow
+	itself.KeyID = "key_of_" + adminID
+	for _, c := range []struct {
+		name  string
+		by    authz.Principal
+		whose string
+		key   func(*apikey.Key)
+		may   bool
+	}{
+		{"by one who has as much", admin(), adminID, nil, true},
+		{"by itself", itself, adminID, nil, true},
+		{"by another of one's own, which grants less", narrow, adminID, nil, false},
+		{"by one who has less, a lower one's", narrow, devID, nil, false},
+		{"what its owner may not do any more does not count", caller(adminID, authz.Admin, authz.KeysWrite, authz.Inference), devID, func(k *apikey.Key) { k.Scopes = append(k.Scopes, authz.MembersWrite) }, true},
+		{"by one tied to models, one that is not", tied, devID, nil, false},
+		{"by one tied to models, one that is too", tied, devID, func(k *apikey.Key) { k.Models = []string{"a"} }, true},
+		{"by one bound to networks, one that is not", office, devID, nil, false},
+		{"by one bound to networks, one that is too", office, devID, func(k *apikey.Key) { k.IPs = networks("10.0.0.0/9") }, true},
+	} {
+		b := newBook()
+		keyID, old := b.put(c.whose)
+		if c.key != nil {
+			k := b.keys[keyID]
+			c.key(&k)
+			b.keys[keyID] = k
+		}
+		r, err := b.service().Rotate(t.Context(), c.by, keyID, 0)
+		if c.may {
+			if err != nil || r.Secret == old {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		b.refusal(t, err, fault.Forbidden, "")
+		if r.Secret != (apikey.Secret{}) {
+			t.Errorf("%s: it is shown", c.name)
+		}
+	}
+}
+
 func TestListing(t *testing.T) {
 	b := newBook()
 	f, page := apikey.Filter{State: apikey.Active, OwnerID: "x"}, apikey.Page{After: "y", Limit: 3}

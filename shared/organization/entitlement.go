@@ -3,6 +3,7 @@ package organization
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
@@ -68,7 +69,7 @@ func (s *Service) checkModels(ctx context.Context, member string, ids []string) 
 
 func clip(s string) string {
 	if len(s) > 60 {
-		return s[:60] + "…"
+		return strings.ToValidUTF8(s[:60], "") + "…"
 	}
 	return s
 }

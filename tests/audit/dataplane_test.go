@@ -2,7 +2,6 @@ package audit_test
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ import (
 func TestDenialsOfTheDataPlaneAreInTheAudit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	journal := postgres.NewJournal(pool(t, w.urls[function.Router], postgres.RoleGateway))
 	lines := accesslog.NewWriter(t.Context(), journal, log)
 	lines.Denials = audit.NewDenials(t.Context(), journal, w.clock.Now, log)

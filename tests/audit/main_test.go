@@ -222,16 +222,6 @@ func (w *world) link(org string, seq int64) audit.Link {
 	return links[0]
 }
 
-// entry reads the record of a link.
-func (w *world) entry(l *audit.Link) audit.Entry {
-	w.t.Helper()
-	list, err := w.records[l.Source].Read(w.t.Context(), l.OrgID, []string{l.AuditID})
-	if err != nil || len(list) != 1 {
-		w.t.Fatalf("record of link %d: %v, %v", l.Seq, list, err)
-	}
-	return list[0]
-}
-
 // heads are the files of an organisation's heads, in order.
 func (w *world) heads(org string) []string {
 	w.t.Helper()
@@ -255,20 +245,51 @@ func (w *world) rewrite(org string, from int64) {
 	if from > 1 {
 		prev = w.link(org, from-1).Hash
 	}
-	last := query[int64](w, function.Accounts, `SELECT max(seq) FROM accounts.audit_chain WHERE org_id = $1`, org)
-	for seq := from; seq <= last; seq++ {
-		l := w.link(org, seq)
-		e := w.entry(&l)
+	links, err := w.chain.Links(w.t.Context(), org, from-1, 1_000_000)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := len(links)
+	seqs, ats, prevs, hashes := make([]int64, n), make([]time.Time, n), make([][]byte, n), make([][]byte, n)
+	entries := w.entries(links)
+	for i, l := range links {
+		e := entries[l.AuditID]
 		l.Prev = prev
 		text, err := l.Canonical(&e)
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		seqs[i], ats[i], prevs[i] = l.Seq, e.At, l.Prev[:]
 		prev = sha256.Sum256(text)
-		w.tamper(function.Accounts, `UPDATE accounts.audit_chain SET prev = $3, hash = $4, at = $5 WHERE org_id = $1 AND seq = $2`,
-			org, seq, l.Prev[:], prev[:], e.At)
+		hashes[i] = bytes.Clone(prev[:])
 	}
+	w.tamper(function.Accounts, `UPDATE accounts.audit_chain c SET prev = n.prev, hash = n.hash, at = n.at
+		FROM unnest($2::bigint[], $3::timestamptz[], $4::bytea[], $5::bytea[]) AS n(seq, at, prev, hash) WHERE c.org_id = $1 AND c.seq = n.seq`,
+		org, seqs, ats, prevs, hashes)
 	w.setEnd(org)
+}
+
+// entries are the records of links, by their ids.
+func (w *world) entries(links []audit.Link) map[string]audit.Entry {
+	w.t.Helper()
+	ids := map[function.Service][]string{}
+	for _, l := range links {
+		ids[l.Source] = append(ids[l.Source], l.AuditID)
+	}
+	out := map[string]audit.Entry{}
+	for s, of := range ids {
+		list, err := w.records[s].Read(w.t.Context(), links[0].OrgID, of)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, e := range list {
+			out[e.ID] = e
+		}
+	}
+	if len(out) != len(links) {
+		w.t.Fatalf("%d records of %d links", len(out), len(links))
+	}
+	return out
 }
 
 // setEnd makes the note of a chain's end agree with its last link.

@@ -56,13 +56,20 @@ func (w *world) removeLinks(condition string, args ...any) {
 	w.tamper(function.Accounts, `DELETE FROM accounts.audit_chain WHERE org_id = $1 AND `+condition, append([]any{one}, args...)...)
 }
 
+// removeRange removes records and their links. All schemas are in one database.
+func (w *world) removeRange(from, to int64) {
+	w.exec(function.Accounts, `SET session_replication_role = replica`)
+	for _, s := range audit.Sources() {
+		w.exec(function.Accounts, fmt.Sprintf(`DELETE FROM %[1]s.audit_records r USING accounts.audit_chain c
+			WHERE c.org_id = $1 AND c.seq BETWEEN $2 AND $3 AND c.source = '%[1]s' AND r.org_id = c.org_id AND r.audit_id = c.audit_id`, s), one, from, to)
+	}
+	w.exec(function.Accounts, `SET session_replication_role = origin`)
+	w.removeLinks(`seq BETWEEN $2 AND $3`, from, to)
+}
+
 // cut removes all after a place, with every trace in the databases.
 func (w *world) cut(after int64) {
-	for seq := after + 1; seq <= records; seq++ {
-		l := w.link(one, seq)
-		w.removeRecord(&l)
-	}
-	w.removeLinks(`seq > $2`, after)
+	w.removeRange(after+1, records)
 	w.setEnd(one)
 }
 
@@ -155,11 +162,7 @@ func deleteBoth(w *world, at int64) want {
 
 func deleteBeginning(w *world, at int64) want {
 	at = min(at, records-1)
-	for seq := int64(1); seq <= at; seq++ {
-		l := w.link(one, seq)
-		w.removeRecord(&l)
-	}
-	w.removeLinks(`seq <= $2`, at)
+	w.removeRange(1, at)
 	return want{1, "", audit.LinkMissing}
 }
 

@@ -22,17 +22,17 @@ func TestThePlatformKeepsOrganizations(t *testing.T) {
 	if strings.Count(shown.stdout, "aiaas_live_") != 2 { // the key, and its fingerprint
 		t.Errorf("a first key is shown: %s", shown.stdout)
 	}
-	for line, want := range map[string]string{
-		"org list --status trial":                           "example",
-		"org list --search EXAM -o csv":                     "id,name,slug,",
-		"org get " + org:                                    "trial_ends_at",
-		"org activate " + org:                               "active",
-		"org models " + org:                                 "granted",
-		"org set-models " + org + " --allowed demo -o json": `"demo"`,
-		"plan list":                                         "KEY REQUESTS/MIN",
+	for _, c := range []struct{ line, want string }{
+		{"org list --status trial", "example"},
+		{"org list --search EXAM -o csv", "id,name,slug,"},
+		{"org get " + org, "trial_ends_at"},
+		{"org activate " + org, "active"},
+		{"org models " + org, "granted"},
+		{"org set-models " + org + " --allowed demo -o json", `"demo"`},
+		{"plan list", "KEY REQUESTS/MIN"},
 	} {
-		if r := sh.words(t, line).want(0); !strings.Contains(r.stdout, want) {
-			t.Errorf("%s: %s; want it with %q", line, r.stdout, want)
+		if r := sh.words(t, c.line).want(0); !strings.Contains(r.stdout, c.want) {
+			t.Errorf("%s: %s; want it with %q", c.line, r.stdout, c.want)
 		}
 	}
 	changed := sh.words(t, "org change "+org+" --key-requests-per-minute 9 --legal-hold -o json").want(0).json()
@@ -41,6 +41,12 @@ func TestThePlatformKeepsOrganizations(t *testing.T) {
 		t.Errorf("changed %v", changed)
 	}
 	sh.words(t, "org change "+org).want(2)
+	if m := sh.words(t, "model restrict demo --yes -o json").want(0).json(); m["restricted"] != true {
+		t.Errorf("restricted %v", m)
+	}
+	if m := sh.words(t, "model open demo -o json").want(0).json(); m["restricted"] != false {
+		t.Errorf("open %v", m)
+	}
 	sh.words(t, "plan delete gold --yes").want(1) // it is in use
 
 	theirs := &shell{env: map[string]string{"AIAAS_KEY": secret, "AIAAS_DATA_DIR": g.DataDir}}

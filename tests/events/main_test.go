@@ -129,8 +129,8 @@ func TestDelivery(t *testing.T) {
 	for name, f := range map[string]func(*testing.T, *platform){
 		"Events arrive signed": eventsArriveSigned,
 		"A receiver that fails is tried again under the same ID": aReceiverThatFailsIsTriedAgainUnderTheSameID,
-		"A slow receiver delays nobody":                           aSlowReceiverDelaysNobody,
-		"A receiver that wants no more gets no more":              aReceiverThatWantsNoMoreGetsNoMore,
+		"A slow receiver delays nobody":                          aSlowReceiverDelaysNobody,
+		"A receiver that wants no more gets no more":             aReceiverThatWantsNoMoreGetsNoMore,
 		"Replay":                                                   replay,
 		"Both secrets sign while they overlap":                     bothSecretsSignWhileTheyOverlap,
 		"A disabled webhook hears of tests only":                   aDisabledWebhookHearsOfTestsOnly,

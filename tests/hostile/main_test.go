@@ -209,6 +209,7 @@ func (p *platform) furnish(backendURL string) {
 	made("/v1/price-books/default/prices", p.one.platform, `{"model":"`+modelID+`","effective_from":"2020-01-01T00:00:00Z","input_usd_per_million":"1","output_usd_per_million":"4"}`)
 	p.budget = made("/v1/budgets", p.one.admin, `{"scope":{"organization":true},"unit":"money","amount":"1000","period":"year","action":"block"}`)
 	p.webhook = made("/v1/webhooks", p.one.admin, `{"url":"https://example.com/","events":["invoice.issued"]}`)
+	p.furnishPeople()
 	p.run = made("/v1/jobs/"+p.firstJob()+"/runs", p.one.platform, `{}`)
 	p.request = p.do("POST", "/v1/chat/completions", p.one.caller, `{"model":"nobody","messages":[{"role":"user","content":"x"}]}`).header.Get("X-Request-Id")
 	p.invoice = "inv_01a20d00000070008000000000000000" // there is none yet: its route answers 404

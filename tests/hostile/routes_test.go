@@ -2,6 +2,7 @@ package hostile_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // targets says, for each route, an address that it really serves.
 func (p *platform) targets() map[string]string {
 	job := p.firstJob()
-	return map[string]string{
+	list := map[string]string{
 		"getReference": "/docs", "getHealth": "/healthz", "getOpenAPI": "/openapi.json", "getReadiness": "/readyz",
 		"listApiKeys": "/v1/api-keys", "createApiKey": "/v1/api-keys", "revokeApiKey": "/v1/api-keys/" + p.one.callerID,
 		"getApiKey": "/v1/api-keys/" + p.one.spareID, "updateApiKey": "/v1/api-keys/" + p.one.spareID, "rotateApiKey": "/v1/api-keys/" + p.one.spareID + "/rotate",
@@ -38,6 +39,8 @@ func (p *platform) targets() map[string]string {
 		"replayWebhookDelivery": "/v1/webhook-deliveries/dlv_01a20d00000070008000000000000000/replay",
 		"listRequests":          "/v1/requests", "getRequest": "/v1/requests/" + p.request, "getUsage": "/v1/usage",
 	}
+	maps.Copy(list, peopleTargets())
+	return list
 }
 
 // route is one route of the catalogue, with all that a request to it needs.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,6 +64,25 @@ func TestARoleIsMadeGivenChangedAndDeleted(t *testing.T) {
 	p.do("GET", "/v1/roles/"+role, p.one.admin, "").refused(404, "not_found")
 	if got := p.audited(role); got != "role.create role.update role.delete" {
 		t.Errorf("audited %q", got)
+	}
+}
+
+// A role that is given and deleted at the same time is one of the two.
+func TestARoleThatIsGivenIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	who := p.person(p.one, authz.Developer)
+	for i := range 6 {
+		role := p.role(p.one, fmt.Sprint("r", i), "own", "keys.read")
+		var given, deleted int
+		var wg sync.WaitGroup
+		wg.Go(func() { given = p.do("PATCH", "/v1/members/"+who.id, p.one.admin, `{"role":"`+role+`"}`).Code })
+		wg.Go(func() { deleted = p.do("DELETE", "/v1/roles/"+role, p.one.admin, "").Code })
+		wg.Wait()
+		if got := [2]int{given, deleted}; got != [2]int{200, 409} && got != [2]int{404, 204} {
+			t.Errorf("given: %d, deleted: %d", given, deleted)
+		}
+		p.do("PATCH", "/v1/members/"+who.id, p.one.admin, `{"role":"developer"}`).want(200)
 	}
 }
 
@@ -346,8 +366,8 @@ func TestTheExplanationIsWhatHappens(t *testing.T) {
 func TestThePermissionsAreAListOfAll(t *testing.T) {
 	t.Parallel()
 	p := start(t)
-	_, any := p.key(p.one, authz.Inference)
-	list := items(p.do("GET", "/v1/policy/permissions", any, "").want(200))
+	_, key := p.key(p.one, authz.Inference)
+	list := items(p.do("GET", "/v1/policy/permissions", key, "").want(200))
 	var names []string
 	for _, one := range list {
 		names = append(names, member[string](one, "action"))

@@ -73,7 +73,7 @@ func newWorld(t *testing.T, start time.Time, zones ...string) *world {
 }
 
 func (w *world) wire() {
-	settings := map[string]string{"DATABASE_URL": w.url, "AIAAS_DATA_DIR": w.t.TempDir(), "AIAAS_DATABASE_CONNS": "6"}
+	settings := map[string]string{"DATABASE_URL": w.url, "AIAAS_DATA_DIR": w.t.TempDir(), "AIAAS_DATABASE_CONNS": "6", "AIAAS_BACKEND_NETWORKS": "127.0.0.0/8"}
 	var level slog.LevelVar
 	level.Set(slog.LevelWarn)
 	env := &function.Env{

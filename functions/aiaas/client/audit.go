@@ -182,7 +182,7 @@ func verifyAlone(cmd *cobra.Command, env Env, o *options, values map[string]*fla
 // ringOf is the keys that were given; nil for none.
 func ringOf(keys *flagValue) (audit.Ring, error) {
 	if !keys.given() {
-		return nil, nil //nolint:nilnil // none is an answer
+		return nil, nil
 	}
 	var list []audit.PublicKey
 	for _, text := range keys.list {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/aiaas/aiaas/functions/aiaas/client"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
@@ -148,5 +150,43 @@ func TestAnExportIsPassedOnWhileItComes(t *testing.T) {
 	cut = true
 	if _, _, err := (&terminal{url: s.URL}).run("audit export"); !errors.Is(err, client.ErrUnavailable) {
 		t.Errorf("one that breaks off: %v", err)
+	}
+}
+
+func TestTheDatabasesAreVerifiedByTheirOperator(t *testing.T) {
+	_, key := exported(t)
+	for _, c := range []struct {
+		line string
+		bad  *audit.Finding
+		code int
+		says string
+	}{
+		{"audit verify --database --organization org_1", nil, 0, "12 records"},
+		{"audit verify --database --key " + key, &audit.Finding{Seq: 13, AuditID: "aud_13", Reason: audit.RecordMissing, Detail: "record 13 is gone"}, 1, "aud_13"},
+		{"audit verify --database --file x --key " + key, nil, 2, "not both"},
+	} {
+		org, ring := "", audit.Ring(nil)
+		root := &cobra.Command{Use: "aiaas", SilenceErrors: true, SilenceUsage: true}
+		root.AddCommand(client.Commands(client.Env{
+			Getenv: func(string) string { return "" }, Now: at, Asks: func() bool { return false },
+			VerifyAudit: func(_ context.Context, of string, keys audit.Ring) (audit.Report, error) {
+				org, ring = of, keys
+				return audit.Report{Checked: 12, From: 1, To: 12, FirstBad: c.bad}, nil
+			},
+		})...)
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetArgs(strings.Fields(c.line))
+		err := root.Execute()
+		text := out.String()
+		if err != nil {
+			text += err.Error()
+		}
+		if client.ExitCode(err) != c.code || !strings.Contains(text, c.says) {
+			t.Errorf("%s: exit code %d, %q", c.line, client.ExitCode(err), text)
+		}
+		if strings.Contains(c.line, "org_1") != (org == "org_1") || (strings.Contains(c.line, "--key") && c.code < 2) != (len(ring) == 1) {
+			t.Errorf("%s: asked for %q with %v", c.line, org, ring)
+		}
 	}
 }

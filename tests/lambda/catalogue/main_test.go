@@ -56,6 +56,7 @@ type platform struct {
 
 	t        *testing.T
 	database string
+	folder   string // of local files
 	keys     apikey.Credentials
 	model    *demo.Server
 	log      *output
@@ -67,14 +68,14 @@ const modelID = "model"
 // start starts a platform. For the functions in cold no process is started.
 func start(t *testing.T, cold ...string) *platform {
 	t.Helper()
-	p := &platform{t: t, database: postgrestest.New(t), model: demo.New(demo.Config{Control: true}), log: &output{}}
+	p := &platform{t: t, database: postgrestest.New(t), folder: t.TempDir(), model: demo.New(demo.Config{Control: true}), log: &output{}}
 	keys, err := fleet.Found(t.Context(), p.database, time.Now().UTC())
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.keys = keys
 	p.Fleet, err = fleet.Start(t.Context(), fleet.Config{
-		Dir: built, Env: fleet.Environment(p.database, t.TempDir()), Output: p.log, Cold: cold,
+		Dir: built, Env: fleet.Environment(p.database, p.folder), Output: p.log, Cold: cold,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -170,13 +170,12 @@ func scheduled() map[string]effect {
 		"notifications/dispatch": {
 			func(p *platform) {
 				postgrestest.Exec(p.t, p.database, hook+`
-					DELETE FROM accounts.outbox;
 					INSERT INTO accounts.outbox VALUES ('org', 'evt_1', 'key.created', now(), 'key', '{}');
 					INSERT INTO router.outbox VALUES ('org', 'evt_2', 'model.created', now(), 'm', '{}');
 					INSERT INTO analytics.outbox VALUES ('org', 'evt_3', 'budget.created', now(), 'bud', '{}')`)
 			},
-			`SELECT (SELECT count(*) FROM accounts.webhook_deliveries WHERE org_id = 'org') || ', ' || ((SELECT count(*) FROM accounts.outbox) + (SELECT count(*) FROM router.outbox) +
-				(SELECT count(*) FROM analytics.outbox WHERE org_id = 'org'))`,
+			`SELECT (SELECT count(*) FROM accounts.webhook_deliveries WHERE org_id = 'org') || ', ' || ((SELECT count(*) FROM accounts.outbox WHERE org_id = 'org') +
+				(SELECT count(*) FROM router.outbox WHERE org_id = 'org') + (SELECT count(*) FROM analytics.outbox WHERE org_id = 'org'))`,
 			"0, 3", "3, 0",
 		},
 		"notifications/deliver": {
@@ -194,6 +193,16 @@ func scheduled() map[string]effect {
 			},
 			`SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM accounts.events`,
 			"evt_28 evt_29 evt_30 evt_31 evt_32", "evt_28 evt_29",
+		},
+		"audit/seal": {
+			func(p *platform) { p.record("now()") },
+			`SELECT (SELECT count(*) FROM accounts.audit_pending WHERE org_id = 'org') || ' pending, ' || (SELECT count(*) FROM accounts.audit_chain WHERE org_id = 'org') || ' sealed'`,
+			"1 pending, 0 sealed", "0 pending, 1 sealed",
+		},
+		"audit/prune": {
+			(*platform).sealLongAgo,
+			`SELECT (SELECT count(*) FROM accounts.audit_records WHERE org_id = 'org') || ' records, ' || (SELECT count(*) FROM accounts.audit_checkpoints) || ' checkpoints'`,
+			"2 records, 0 checkpoints", "1 records, 1 checkpoints",
 		},
 		"metering/partitions": {
 			func(p *platform) {
