@@ -87,14 +87,15 @@ func TestTheDocumentHasTheRoutesOfTheCatalogueAndNoOther(t *testing.T) {
 
 func TestEveryRouteOfASpecIsAnsweredByItsFunction(t *testing.T) {
 	t.Parallel()
-	ops := operations.New(nil, nil, nil, slog.New(slog.DiscardHandler))
+	nobody := &rest.Authentication{}
+	ops := operations.New(nil, nil, nobody, slog.New(slog.DiscardHandler))
 	log := slog.New(slog.DiscardHandler)
 	for _, f := range []struct {
 		spec function.Spec
 		api  *rest.API
 	}{
-		{keys.Spec(), keys.New(nil, nil, log)}, {models.Spec(), models.New(nil, nil, log)}, {budgets.Spec(), budgets.New(nil, nil, log)},
-		{analytics.Spec(), analytics.New(nil, nil, log)}, {operations.Spec(), ops},
+		{keys.Spec(), keys.New(nil, nobody, log)}, {models.Spec(), models.New(nil, nobody, log)}, {budgets.Spec(), budgets.New(nil, nobody, log)},
+		{analytics.Spec(), analytics.New(nil, nobody, log)}, {operations.Spec(), ops},
 	} {
 		if missing := f.api.Unbound(); len(missing) > 0 {
 			t.Errorf("%s does not handle %v", f.spec.Name, missing)

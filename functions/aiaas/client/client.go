@@ -1,5 +1,6 @@
 // Package client is the part of the command that calls a running platform over
-// its HTTP API: keys, models, budgets, usage, requests, invoices and jobs.
+// its HTTP API: keys, people, projects, models, budgets, usage, requests, invoices
+// and jobs.
 //
 // It owns how commands look and behave, not what they do: each is a line of a
 // table (a route, its arguments and flags, the columns of its answer), and all go
