@@ -34,7 +34,7 @@ const (
 
 func answerQuestions(conn net.PacketConn, first, then netip.Addr) {
 	buf := make([]byte, 512)
-	told := false
+	asked := map[uint16]bool{} // kinds: a look-up asks for both at once
 	for {
 		n, from, err := conn.ReadFrom(buf)
 		if err != nil {
@@ -43,14 +43,11 @@ func answerQuestions(conn net.PacketConn, first, then netip.Addr) {
 		question := questionOf(buf[:n])
 		kind := binary.BigEndian.Uint16(question[len(question)-4:])
 		ip := then
-		if !told {
+		if !asked[kind] {
 			ip = first
 		}
-		reply := reply(buf[:2], question, kind, ip)
-		if reply.answered {
-			told = true
-		}
-		_, _ = conn.WriteTo(reply.message, from)
+		asked[kind] = true
+		_, _ = conn.WriteTo(reply(buf[:2], question, kind, ip), from)
 	}
 }
 
@@ -63,12 +60,7 @@ func questionOf(query []byte) []byte {
 	return query[12 : end+5]
 }
 
-type dnsReply struct {
-	message  []byte
-	answered bool
-}
-
-func reply(id, question []byte, kind uint16, ip netip.Addr) dnsReply {
+func reply(id, question []byte, kind uint16, ip netip.Addr) []byte {
 	data := ip.AsSlice()
 	matches := (kind == typeA && ip.Is4()) || (kind == typeAAAA && !ip.Is4())
 	count := byte(0)
@@ -83,5 +75,5 @@ func reply(id, question []byte, kind uint16, ip netip.Addr) dnsReply {
 		m = binary.BigEndian.AppendUint16(m, uint16(len(data)))
 		m = append(m, data...)
 	}
-	return dnsReply{message: m, answered: matches}
+	return m
 }

@@ -228,8 +228,8 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestAHandlerThatAsksWithoutAnAPIGetsNobody(t *testing.T) {
 	api := rest.New(spec(), authenticator{}, slog.New(slog.DiscardHandler))
-	rest.Handle(api, "public", func(_ context.Context, p authz.Principal, _ *struct{}) (*thingOutput, error) {
-		return &thingOutput{}, p.Require(t.Context(), authz.DoKeysRead)
+	rest.Handle(api, "public", func(ctx context.Context, p authz.Principal, _ *struct{}) (*thingOutput, error) {
+		return &thingOutput{}, p.Require(ctx, authz.DoKeysRead)
 	})
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "/public", http.NoBody)

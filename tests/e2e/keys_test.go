@@ -131,6 +131,7 @@ func TestTheLifeOfAKey(t *testing.T) {
 	if k := p.manage(t, "GET", path, "", 200); k.State != "revoked" {
 		t.Errorf("reported: %+v", k)
 	}
+	p.WaitSettled(t)
 	// What it was called for goes on to be known by the key's id.
 	if usage := p.Usage(t, "?group_by=key"); len(usage.Data) != 1 || usage.Data[0].APIKeyID != k.ID {
 		t.Errorf("usage %+v; want all of it on one key", usage.Data)

@@ -34,7 +34,7 @@ func (p *platform) sealLongAgo() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer func() { _ = files.Close() }() // it was only written to
+	defer func() { _ = files.Close() }()                                    // it was only written to
 	signer, err := audit.NewSigner(bytes.Repeat([]byte{7}, audit.SeedSize)) // the fleet's
 	if err != nil {
 		p.t.Fatal(err)
