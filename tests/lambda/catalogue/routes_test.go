@@ -256,6 +256,7 @@ func routes() map[string]calls {
 		"getOpenAPI":   {good{nobody, "/openapi.json", "", `"3.1.0"`}, nil},
 		"getReference": {good{nobody, "/docs", "", "<title>"}, nil},
 	}
+	maps.Copy(list, keyRoutes())
 	maps.Copy(list, peopleRoutes())
 	maps.Copy(list, webhookRoutes())
 	return list
