@@ -230,7 +230,7 @@ func TestTheCatalogueIsListedWithoutCredentials(t *testing.T) {
 		t.Errorf("a model without a name: %d", csv.Code)
 	}
 	csv = p.do("GET", "/v1/platform/models", k, "", rows4180)
-	if head, _, _ := strings.Cut(csv.Body.String(), "\r\n"); !strings.HasPrefix(head, "id,owned_by,max_output_tokens,disabled,callable,price.id,") || strings.Contains(csv.Body.String(), "sk-") {
+	if head, _, _ := strings.Cut(csv.Body.String(), "\r\n"); !strings.HasPrefix(head, "id,owned_by,max_output_tokens,disabled,restricted,callable,price.id,") || strings.Contains(csv.Body.String(), "sk-") {
 		t.Errorf("as CSV: %s", csv.Body)
 	}
 }

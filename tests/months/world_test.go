@@ -78,7 +78,7 @@ func (w *world) wire() {
 	level.Set(slog.LevelWarn)
 	env := &function.Env{
 		Now: w.clock.now, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: &level})),
-		Getenv: func(n string) string { return settings[n] }, Fatal: func(err error) { w.t.Error(err) },
+		Getenv: func(n string) string { return settings[n] }, Fatal: func(err error) { w.t.Error(err) }, LocalDisk: true,
 	}
 	w.t.Cleanup(func() { must(w.t, env.Close(context.WithoutCancel(w.t.Context()))) })
 	for _, e := range functions.Catalogue() {
