@@ -33,6 +33,9 @@ func (s *Members) Change(ctx context.Context, r member.Ref, edit func(member.Sta
 		if err != nil {
 			return err
 		}
+		if err := readScopes(ctx, tx, &st); err != nil {
+			return err
+		}
 		next, rec, err := edit(st)
 		if err != nil {
 			return err
@@ -99,8 +102,8 @@ func (s *Members) Remove(ctx context.Context, r member.Ref, heirID string, edit 
 	return keys, err
 }
 
-// leaving adds what a removal is decided on: what the keys grant, and the heir.
-func leaving(ctx context.Context, tx pgx.Tx, st *member.Standing, heirID string) error {
+// readScopes adds what the member's keys grant.
+func readScopes(ctx context.Context, tx pgx.Tx, st *member.Standing) error {
 	var scopes []string
 	err := tx.QueryRow(ctx, `
 		SELECT coalesce(array_agg(DISTINCT s), '{}') FROM accounts.api_keys k, unnest(k.scopes) s
@@ -109,6 +112,14 @@ func leaving(ctx context.Context, tx pgx.Tx, st *member.Standing, heirID string)
 		return fmt.Errorf("read scopes: %w", err)
 	}
 	st.Scopes = toScopes(scopes)
+	return nil
+}
+
+// leaving adds what a removal is decided on: what the keys grant, and the heir.
+func leaving(ctx context.Context, tx pgx.Tx, st *member.Standing, heirID string) error {
+	if err := readScopes(ctx, tx, st); err != nil {
+		return err
+	}
 	if heirID == "" {
 		return nil
 	}

@@ -204,6 +204,10 @@ func checkScopes(p authz.Principal, g Grounds, want, have []authz.Scope) error {
 	if !p.Covers(added) {
 		return fault.New(fault.Forbidden, "a key can't grant more than the key that creates it").At("scopes")
 	}
+	if a, exceeds := authz.Exceeding(g.Owner.subject(p.OrgID, added), p.Subject()); exceeds {
+		return fault.New(fault.Forbidden, "a key for this owner would have the right %q, which who creates it does not have as widely", string(a)).
+			At("scopes").With("permission", string(a))
+	}
 	may := g.Owner.effective(p.OrgID, want)
 	for _, s := range added {
 		if !slices.Contains(may, s) {
@@ -213,9 +217,14 @@ func checkScopes(p authz.Principal, g Grounds, want, have []authz.Scope) error {
 	return nil
 }
 
+// subject is the owner as one who acts with a key of these scopes.
+func (o Owner) subject(org string, scopes []authz.Scope) authz.Subject {
+	return authz.Subject{OrgID: org, OwnerID: o.ID, Role: o.Role, Custom: o.Custom, Scopes: scopes, Projects: o.Projects}
+}
+
 // effective is what of scopes the owner's role leaves.
 func (o Owner) effective(org string, scopes []authz.Scope) []authz.Scope {
-	return authz.Effective(authz.Subject{OrgID: org, OwnerID: o.ID, Role: o.Role, Custom: o.Custom, Scopes: scopes, Projects: o.Projects})
+	return authz.Effective(o.subject(org, scopes))
 }
 
 // checkModelWidth holds models to what the asker has and the project may use. What a

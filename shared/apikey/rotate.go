@@ -20,8 +20,9 @@ type Rotated struct {
 	Secret Secret
 }
 
-// Rotate gives a key a new secret, for those who have what it grants. The one before goes on to work for the overlap,
-// and so long only: a rotation within an overlap ends what was before that.
+// Rotate gives a key a new secret, for those who have what it grants. The one before
+// goes on to work for the overlap, and so long only: a rotation within an overlap
+// ends what was before that.
 func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, overlap time.Duration) (Rotated, error) {
 	if overlap < 0 || overlap > MaxOverlap {
 		return Rotated{}, fault.New(fault.Unprocessable, "an overlap is between 0 and %d hours", int(MaxOverlap.Hours())).At("overlap")
@@ -59,7 +60,8 @@ func checkHolder(p authz.Principal, k Key, g Grounds) error {
 	if p.KeyID == k.ID {
 		return nil
 	}
-	if !p.Covers(g.Owner.effective(p.OrgID, k.Scopes)) || !p.CoversModels(k.Models) || !within(k.IPs, p.Subject().KeyIPs) {
+	_, exceeds := authz.Exceeding(g.Owner.subject(p.OrgID, k.Scopes), p.Subject())
+	if exceeds || !p.Covers(g.Owner.effective(p.OrgID, k.Scopes)) || !p.CoversModels(k.Models) || !within(k.IPs, p.Subject().KeyIPs) {
 		return fault.New(fault.Forbidden, "the key grants more than the one that asks, which would get to see its secret; rotate it with itself, or as somebody who has as much")
 	}
 	return nil

@@ -186,3 +186,36 @@ func TestAnActorIsTheKey(t *testing.T) {
 		t.Errorf("Actor = %q", got)
 	}
 }
+
+func TestNobodyHasMoreByAKeyThatHeMakes(t *testing.T) {
+	who := func(id string, role authz.Role, projects map[string]authz.ProjectRole) authz.Subject {
+		return authz.Subject{OrgID: "org_1", OwnerID: id, Role: role, Scopes: authz.Scopes(), Projects: projects}
+	}
+	custom := func(reach authz.Width, permissions ...authz.Action) authz.Subject {
+		s := who("user_1", authz.Custom, nil)
+		s.Custom = authz.CustomRole{Permissions: permissions, Reach: reach}
+		return s
+	}
+	one := map[string]authz.ProjectRole{"proj_1": authz.ProjectManager}
+	for _, c := range []struct {
+		name          string
+		child, parent authz.Subject
+		want          authz.Action // "" for none
+	}{
+		{"an admin for a developer", who("user_2", authz.Developer, nil), who("user_1", authz.Admin, nil), ""},
+		{"an owner for finance", who("user_2", authz.Finance, nil), who("user_1", authz.Owner, nil), ""},
+		{"an admin for finance, who issue invoices", who("user_2", authz.Finance, nil), who("user_1", authz.Admin, nil), authz.DoInvoicesIssue},
+		{"an admin for an owner", who("user_2", authz.Owner, nil), who("user_1", authz.Admin, nil), authz.DoInvoicesIssue},
+		{"oneself", who("user_1", authz.Developer, one), who("user_1", authz.Developer, one), ""},
+		{"a role that makes keys and sees no usage", who("user_2", authz.Analyst, nil), custom(authz.Organization, authz.DoKeysCreate), authz.DoAnalyticsRead},
+		{"of one's own is not another's own", who("user_2", authz.Developer, nil), custom(authz.Own, authz.DoKeysCreate, authz.DoUsageRead, authz.DoRequestsRead, authz.DoAnalyticsRead, authz.DoInference), authz.DoAnalyticsRead},
+		{"another project", who("user_2", authz.Manager, map[string]authz.ProjectRole{"proj_2": authz.ProjectViewer}), who("user_2", authz.Manager, one), authz.DoAnalyticsRead},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, exceeds := authz.Exceeding(c.child, c.parent)
+			if got != c.want || exceeds != (c.want != "") {
+				t.Errorf("exceeds by %q; want %q", got, c.want)
+			}
+		})
+	}
+}

@@ -161,3 +161,38 @@ func Effective(s Subject) []Scope {
 	}
 	return slices.Sorted(maps.Keys(have))
 }
+
+// Exceeding returns the first action that a child could do by its scopes, and its
+// parent can't do as widely: whoever makes a credential for another, or gets to see
+// its secret, has no more by it than before. What everybody has of his own is left
+// out.
+func Exceeding(child, parent Subject) (a Action, exceeds bool) {
+	for _, a := range Actions() {
+		scope, _ := scopeOf(a)
+		if !slices.Contains(child.Scopes, scope) {
+			continue
+		}
+		width, projects := reachOf(child, a)
+		if width == Nothing && len(projects) == 0 || width == Own && everybodyWidth(a) != Nothing {
+			continue
+		}
+		if !slices.Contains(parent.Scopes, scope) || !spans(parent, child.OwnerID, a, width, projects) {
+			return a, true
+		}
+	}
+	return "", false
+}
+
+// spans reports whether the parent has an action at least as widely.
+func spans(parent Subject, childID string, a Action, width Width, projects []string) bool {
+	have, theirs := reachOf(parent, a)
+	switch {
+	case have == Organization:
+		return true
+	case width == Organization:
+		return false
+	case width != Nothing && (have == Nothing || parent.OwnerID != childID): // what is the child's own
+		return false
+	}
+	return !slices.ContainsFunc(projects, func(id string) bool { return !slices.Contains(theirs, id) })
+}

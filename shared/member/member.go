@@ -137,7 +137,7 @@ type Standing struct {
 	Platform  bool   // the organisation is the platform's own
 	Roles     map[string]authz.CustomRole
 	OtherTops int           // active people of the highest role, besides the one to be changed
-	Scopes    []authz.Scope // what his keys grant, together; read for a removal
+	Scopes    []authz.Scope // what his keys grant, together; not read for an addition
 	Heir      *Member       // who is to have his keys; nil where nobody is named
 }
 

@@ -210,6 +210,9 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 			if err := s.mayGive(ctx, p, st, next.Role); err != nil {
 				return next, nil, err
 			}
+			if err := st.widensNoKey(p, next); err != nil {
+				return next, nil, err
+			}
 		}
 		var action string
 		detail := map[string]any{"role": next.Role, "name": next.Name}
@@ -224,6 +227,18 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 		rec := audit.New(ctx, p, s.Now(), action, r.ID).With(detail)
 		return next, &rec, nil
 	})
+}
+
+// widensNoKey refuses a role by which the member's keys could do what the actor can't:
+// he may know their secrets, having made them.
+func (st *Standing) widensNoKey(p authz.Principal, next Member) error {
+	child, parent := st.subject(next), p.Subject()
+	parent.Scopes = child.Scopes // it is the roles that count: who manages people need not do it with a wide key
+	if a, exceeds := authz.Exceeding(child, parent); exceeds {
+		return fault.New(fault.Forbidden, "with the role %s the keys that %s has would have the right %q, which you do not have: revoke them first, or ask an owner", next.Role, next.ID, string(a)).
+			At("role").With("permission", string(a))
+	}
+	return nil
 }
 
 // Suspend ends all that somebody may do: his keys are refused from the answer on,

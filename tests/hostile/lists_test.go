@@ -1,14 +1,18 @@
 package hostile_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/aiaas/aiaas/shared/id"
 )
 
 // cursors that no list gave.
@@ -34,7 +38,11 @@ func TestEveryListIsBounded(t *testing.T) {
 			}
 			ask := func(query string) answer { return p.do(r.Method, r.target+"?"+query, r.key, "") }
 			check := func(query string) {
-				if refused(t, ask(query), 400, 404, 422); t.Failed() {
+				statuses := []int{400, 404, 422}
+				if strings.HasPrefix(query, "organization_id=") {
+					statuses = append(statuses, 403) // whose audit it is comes first, whether there is such an organisation or not
+				}
+				if refused(t, ask(query), statuses...); t.Failed() {
 					t.Fatalf("?%.100s", query)
 				}
 			}
@@ -105,27 +113,79 @@ func names() []string {
 	}
 }
 
-// TestNoListRunsAsAFormula names things in ways that a spreadsheet would run, and
-// reads every list as rows. Where a route refuses a name, that is as good.
-func TestNoListRunsAsAFormula(t *testing.T) {
-	p := start(t)
+// quote is a text as JSON has it.
+func quote(text string) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // as a client sends it that thinks nothing of it
+	if err := e.Encode(text); err != nil {
+		return `""` // a text always has a form
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// named are routes that take a name or another text that people see, and a body with
+// "…" in its place; the address has the number of the name where it must be another.
+func named() []struct{ method, path, body string } {
+	return []struct{ method, path, body string }{
+		{"POST", "/v1/api-keys", `{"scopes":["inference"],"name":…}`},
+		{"POST", "/v1/models", `{"id":"m#","owned_by":…}`},
+		{"POST", "/v1/models", `{"id":…}`},
+		{"POST", "/v1/budgets", `{"scope":{"model":…},"unit":"tokens","amount":"1","period":"day","action":"monitor"}`},
+		{"POST", "/v1/members", `{"email":"member#@example.com","name":…,"role":"developer"}`},
+		{"POST", "/v1/members", `{"email":…,"name":"n","role":"developer"}`},
+		{"POST", "/v1/service-accounts", `{"name":…,"description":…,"role":"developer"}`},
+		{"POST", "/v1/roles", `{"name":…,"description":…,"permissions":["keys.read"],"reach":"own"}`},
+		{"POST", "/v1/projects", `{"name":…}`},
+		{"POST", "/v1/webhooks", `{"url":"https://example.com/#","description":…,"events":["invoice.issued"]}`},
+		{"POST", "/v1/organizations", `{"name":…,"slug":"other-#","owner":{"email":"owner#@example.com","name":…}}`},
+		{"PUT", "/v1/plans/plan-#", `{"name":…,"limits":{"requests_per_minute":1,"tokens_per_minute":0,"concurrent_requests":0,"key_requests_per_minute":0,"key_tokens_per_minute":0,"key_concurrent_requests":0},"max_members":0,"max_projects":0,"max_keys":0}`},
+		{"POST", "/v1/members/" + user + "/suspend", `{"reason":…}`},
+		{"PATCH", "/v1/organization", `{"name":…}`},
+	}
+}
+
+// nameAll names things of every kind in hostile ways. Where a route refuses a name,
+// that is as good. It returns the names that were taken, by path.
+func (p *platform) nameAll() map[string][]string {
+	p.t.Helper()
+	p.exec(`UPDATE accounts.organizations SET plan = 'selfhosted' WHERE org_id = '%s'`, p.one.id) // as many of all as one likes
+	taken := map[string][]string{}
 	for i, name := range names() {
-		quoted := fmt.Sprintf("%q", name)
-		quoted = strings.NewReplacer(`\x00`, `\u0000`, `\u00a0`, "\u00a0").Replace(quoted)
-		for path, body := range map[string]string{
-			"/v1/api-keys": `{"scopes":["inference"],"name":` + quoted + `}`,
-			"/v1/models":   `{"id":"m` + fmt.Sprint(i) + `","owned_by":` + quoted + `}`,
-			"/v1/models/":  `{"id":` + quoted + `}`,
-			"/v1/budgets":  `{"scope":{"model":` + quoted + `},"unit":"tokens","amount":"1","period":"day","action":"monitor"}`,
-		} {
-			key := map[bool]string{true: p.one.platform, false: p.one.admin}[strings.HasPrefix(path, "/v1/models")]
-			a := p.do("POST", strings.TrimSuffix(path, "/"), key, body)
-			if a.status != 201 && (a.status < 400 || a.status >= 500) {
-				t.Errorf("%s as a name for %s: %s", quoted, path, a)
+		for _, c := range named() {
+			key := p.one.admin
+			for _, path := range []string{"/v1/models", "/v1/organizations", "/v1/plans"} {
+				if strings.HasPrefix(c.path, path) {
+					key = p.one.platform
+				}
+			}
+			number := strings.NewReplacer("#", fmt.Sprint(i))
+			a := p.do(c.method, number.Replace(c.path), key, strings.ReplaceAll(strings.Replace(number.Replace(c.body), "example.com/"+fmt.Sprint(i), "example.com/x", 1), "…", quote(name)))
+			switch {
+			case a.status >= 200 && a.status < 300:
+				taken[c.path] = append(taken[c.path], name)
+			case a.status < 400 || a.status >= 500:
+				p.t.Errorf("%q as a name for %s: %s", name, c.path, a)
+			default:
+				refused(p.t, a, a.status)
 			}
 		}
 		p.do("POST", "/v1/chat/completions", p.one.caller, chatBody, head("User-Agent", strings.NewReplacer("\r\n", "", "\x00", "").Replace(name)))
 	}
+	return taken
+}
+
+// TestNoListRunsAsAFormula names things in ways that a spreadsheet would run, and
+// reads every list as rows.
+func TestNoListRunsAsAFormula(t *testing.T) {
+	p := start(t)
+	taken := p.nameAll()
+	for _, c := range named() {
+		if len(taken[c.path]) == 0 {
+			t.Errorf("%s takes none of the names: the lists show nothing hostile", c.path)
+		}
+	}
+	p.exec(`INSERT INTO accounts.audit_records (org_id, audit_id, at, actor, action, target, detail) VALUES ('%s', '%s', now(), '=1+1', '@SUM(A1)', '+1', '{"=x":"=1"}')`, p.one.id, id.New(id.Audit))
 	tables := 0
 	p.each(func(t *testing.T, r route) {
 		t.Helper()
@@ -147,7 +207,7 @@ func TestNoListRunsAsAFormula(t *testing.T) {
 			}
 		}
 	})
-	if tables < 6 {
+	if tables < 25 {
 		t.Errorf("%d routes give rows; they have got lost", tables)
 	}
 }
@@ -160,6 +220,64 @@ func runs(cell string) bool {
 		return false // a number, also a negative one
 	}
 	return strings.ContainsRune("=+-@＝＋－＠", []rune(bare)[0])
+}
+
+// TestNamesAreTextInEveryAnswer names things in markup and in text that runs
+// backwards, and reads all there is: as JSON that no browser takes for a page, in
+// which each name is what it was, or was refused.
+func TestNamesAreTextInEveryAnswer(t *testing.T) {
+	p := start(t)
+	taken := p.nameAll()
+	all := map[string]string{}
+	p.each(func(t *testing.T, r route) {
+		t.Helper()
+		if r.Method != http.MethodGet || r.Scope == "" || r.DataPlane {
+			return
+		}
+		query := ""
+		if slices.ContainsFunc(p.doc.operation(t, r.Route).Parameters, func(q parameter) bool { return q.Name == "limit" }) {
+			query = "?limit=200"
+		}
+		for _, accept := range []string{"*/*", "text/html", "application/xhtml+xml, text/html;q=0.9"} {
+			a := p.do(r.Method, r.target+query, r.key, "", head("Accept", accept))
+			kind := a.header.Get("Content-Type")
+			if a.status >= 500 || !strings.Contains(kind, "json") || a.header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s: %q, %v: %s", accept, kind, a.header, a)
+			}
+			if a.status == 200 && r.OperationID != "exportAudit" && !json.Valid(a.body) {
+				t.Errorf("no JSON: %s", a)
+			}
+			all[r.target] = string(a.body)
+		}
+	})
+	for _, path := range []string{"/v1/api-keys", "/v1/members", "/v1/service-accounts", "/v1/roles", "/v1/projects", "/v1/webhooks", "/v1/organizations"} {
+		var got any
+		must(t, json.Unmarshal([]byte(all[path]), &got))
+		shown := texts(got)
+		for _, name := range taken[path] {
+			if !slices.Contains(shown, name) && !slices.Contains(shown, strings.TrimSpace(name)) {
+				t.Errorf("%s took %q, and shows it in another form", path, name)
+			}
+		}
+	}
+}
+
+// texts are all texts of a JSON value.
+func texts(v any) []string {
+	var out []string
+	switch v := v.(type) {
+	case string:
+		out = append(out, v)
+	case []any:
+		for _, x := range v {
+			out = append(out, texts(x)...)
+		}
+	case map[string]any:
+		for _, x := range v {
+			out = append(out, texts(x)...)
+		}
+	}
+	return out
 }
 
 // TestNamesAreTextOnEveryPage puts markup and bidirectional text where invoices

@@ -40,6 +40,7 @@ func (p *platform) targets() map[string]string {
 		"listRequests":          "/v1/requests", "getRequest": "/v1/requests/" + p.request, "getUsage": "/v1/usage",
 	}
 	maps.Copy(list, peopleTargets())
+	maps.Copy(list, p.tenantTargets())
 	return list
 }
 
@@ -109,8 +110,10 @@ type document struct {
 	Components struct{ Schemas map[string]schema }
 }
 
+type parameter struct{ Name, In string }
+
 type operation struct {
-	Parameters  []struct{ Name, In string }
+	Parameters  []parameter
 	RequestBody struct {
 		Required bool
 		Content  map[string]struct {
@@ -163,7 +166,19 @@ func (d *document) body(t *testing.T, r function.Route) (string, schema) {
 	if r.OperationID != "createModel" { // else the model of the example is to be one that is there
 		body = regexp.MustCompile(`"model":\s*"[^"]*"`).ReplaceAllString(body, `"model":"`+modelID+`"`)
 	}
+	if of, ok := here()[r.OperationID]; ok {
+		body = of.Replace(body)
+	}
 	return body, d.resolve(content.Schema)
+}
+
+// here puts what is there, and what leaves the other requests as they are, in the
+// place of what examples name.
+func here() map[string]*strings.Replacer {
+	return map[string]*strings.Replacer{
+		"putOrganizationModels": strings.NewReplacer(`"demo"`, `"`+modelID+`"`, `"llama-3.3-70b"`, `"`+modelID+`"`),
+		"changeOwnOrganization": strings.NewReplacer("192.0.2.0/24", "127.0.0.0/8", "90", "0"),
+	}
 }
 
 func (d *document) resolve(s schema) schema {
