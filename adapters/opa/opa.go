@@ -133,39 +133,59 @@ func texts(v any) []string {
 
 // input is a query as the policy reads it.
 func input(q authz.Query) ast.Value {
-	s := q.Subject
-	subject := object(
-		"organization_id", text(s.OrgID), "owner_id", text(s.OwnerID), "role", text(s.Role), "scopes", list(s.Scopes),
-		"projects", projects(s.Projects), "key_ips", networks(s.KeyIPs), "method", text(s.Method), "mfa", ast.Boolean(s.MFA),
-		"custom", object("permissions", list(s.Custom.Permissions), "reach", text(s.Custom.Reach)),
-	)
-	address := ""
-	if q.Circumstances.Address.IsValid() {
-		address = q.Circumstances.Address.Unmap().WithZone("").String()
-	}
-	restrictions := []any{"ips", networks(q.Restrictions.IPs), "mfa_roles", list(q.Restrictions.MFARoles)}
-	if h := q.Restrictions.Hours; len(h.Days) > 0 {
-		days := make([]*ast.Term, len(h.Days))
-		for i, d := range h.Days {
-			days[i] = ast.IntNumberTerm(d)
-		}
-		restrictions = append(restrictions, "hours", object("days", ast.NewArray(days...), "from", number(h.From), "to", number(h.To)))
-	}
-	members := []any{
-		"subject", subject, "action", text(q.Action), "restrictions", object(restrictions...),
-		"circumstances", object("address", text(address), "minute", number(q.Circumstances.Minute), "weekday", number(q.Circumstances.Weekday)),
+	members := []member{
+		{"subject", subject(q.Subject)}, {"action", text(q.Action)}, {"restrictions", restrictions(q.Restrictions)},
+		{"circumstances", object(
+			member{"address", address(q.Circumstances)},
+			member{"minute", number(q.Circumstances.Minute)}, member{"weekday", number(q.Circumstances.Weekday)},
+		)},
 	}
 	if r := q.Resource; r != nil {
-		members = append(members, "resource", object("project_id", text(r.ProjectID), "owner_id", text(r.OwnerID), "role", text(r.Role), "grants", text(r.Grants)))
+		members = append(members, member{"resource", object(
+			member{"project_id", text(r.ProjectID)}, member{"owner_id", text(r.OwnerID)}, member{"role", text(r.Role)}, member{"grants", text(r.Grants)},
+		)})
 	}
 	return object(members...)
 }
 
-// object makes an object of names and values in turn.
-func object(members ...any) ast.Value {
-	pairs := make([][2]*ast.Term, 0, len(members)/2)
-	for i := 0; i < len(members); i += 2 {
-		pairs = append(pairs, [2]*ast.Term{ast.StringTerm(members[i].(string)), ast.NewTerm(members[i+1].(ast.Value))}) //nolint:forcetypeassert // written above
+func subject(s authz.Subject) ast.Value {
+	return object(
+		member{"organization_id", text(s.OrgID)}, member{"owner_id", text(s.OwnerID)}, member{"role", text(s.Role)},
+		member{"scopes", list(s.Scopes)}, member{"projects", projects(s.Projects)}, member{"key_ips", networks(s.KeyIPs)},
+		member{"method", text(s.Method)}, member{"mfa", ast.Boolean(s.MFA)},
+		member{"custom", object(member{"permissions", list(s.Custom.Permissions)}, member{"reach", text(s.Custom.Reach)})},
+	)
+}
+
+func restrictions(r authz.Restrictions) ast.Value {
+	members := []member{{"ips", networks(r.IPs)}, {"mfa_roles", list(r.MFARoles)}}
+	if h := r.Hours; len(h.Days) > 0 {
+		days := make([]*ast.Term, len(h.Days))
+		for i, d := range h.Days {
+			days[i] = ast.IntNumberTerm(d)
+		}
+		members = append(members, member{"hours", object(member{"days", ast.NewArray(days...)}, member{"from", number(h.From)}, member{"to", number(h.To)})})
+	}
+	return object(members...)
+}
+
+func address(c authz.Circumstances) ast.Value {
+	if !c.Address.IsValid() {
+		return ast.String("")
+	}
+	return ast.String(c.Address.Unmap().WithZone("").String())
+}
+
+// member is one of an object.
+type member struct {
+	name  string
+	value ast.Value
+}
+
+func object(members ...member) ast.Value {
+	pairs := make([][2]*ast.Term, len(members))
+	for i, m := range members {
+		pairs[i] = [2]*ast.Term{ast.StringTerm(m.name), ast.NewTerm(m.value)}
 	}
 	return ast.NewObject(pairs...)
 }

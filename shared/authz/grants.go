@@ -120,14 +120,14 @@ func (q *Query) mfaSatisfied() bool {
 
 func (q *Query) outranks() bool {
 	r, s := q.Resource, &q.Subject
-	if r.Role != "" && r.OwnerID != s.OwnerID && !(known(r.Role) && rankOf(r.Role) < rankOf(s.Role)) {
+	if r.Role != "" && r.OwnerID != s.OwnerID && !Outranks(s.Role, r.Role) {
 		return false
 	}
 	switch {
 	case r.Grants == "", (r.Grants == Owner || r.Grants == SystemAdministrator) && r.Grants == s.Role:
 		return true
 	}
-	return r.Grants.OfPlatform() == s.Role.OfPlatform() && known(r.Grants) && rankOf(r.Grants) < rankOf(s.Role)
+	return r.Grants.OfPlatform() == s.Role.OfPlatform() && Outranks(s.Role, r.Grants)
 }
 
 func known(r Role) bool { return rankOf(r) > 0 }

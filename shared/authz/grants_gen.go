@@ -49,152 +49,10 @@ func scopeOf(a Action) (Scope, bool) {
 	return "", false
 }
 
-func rankOf(r Role) int {
-	switch r {
-	case "admin":
-		return 80
-	case "analyst":
-		return 20
-	case "architect":
-		return 20
-	case "custom":
-		return 40
-	case "developer":
-		return 20
-	case "finance":
-		return 50
-	case "manager":
-		return 50
-	case "operations":
-		return 50
-	case "owner":
-		return 100
-	case "security":
-		return 80
-	case "support":
-		return 20
-	case "system_administrator":
-		return 100
-	}
-	return 0
-}
-
-func everybodyWidth(a Action) Width {
-	switch a {
-	case "models.read":
-		return "organization"
-	case "keys.read", "keys.revoke", "keys.rotate":
-		return "own"
-	}
-	return Nothing
-}
-
 func customizable(a Action) bool {
 	switch a {
 	case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "inference.use", "invoices.read", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "usage.read", "webhooks.read", "webhooks.write":
 		return true
-	}
-	return false
-}
-
-func builtinWidth(r Role, a Action) Width {
-	switch r {
-	case "admin":
-		switch a {
-		case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "inference.use", "invoices.read", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "usage.read", "webhooks.read", "webhooks.write":
-			return "organization"
-		}
-	case "analyst":
-		switch a {
-		case "analytics.read", "models.read", "projects.read", "requests.read", "usage.read":
-			return "organization"
-		case "keys.read", "keys.revoke", "keys.rotate":
-			return "own"
-		}
-	case "architect":
-		switch a {
-		case "catalogue.read", "jobs.read", "models.read", "plans.read", "sellers.read", "settings.read", "tenants.read":
-			return "organization"
-		case "keys.read", "keys.revoke", "keys.rotate":
-			return "own"
-		}
-	case "developer":
-		switch a {
-		case "inference.use", "models.read":
-			return "organization"
-		case "analytics.read", "keys.read", "keys.revoke", "keys.rotate", "requests.read", "usage.read":
-			return "own"
-		case "projects.read":
-			return "projects"
-		}
-	case "finance":
-		switch a {
-		case "analytics.read", "billing.read", "billing.write", "budgets.read", "invoices.issue", "invoices.read", "models.read", "projects.read", "requests.read", "usage.read":
-			return "organization"
-		case "keys.read", "keys.revoke", "keys.rotate":
-			return "own"
-		}
-	case "manager":
-		switch a {
-		case "models.read":
-			return "organization"
-		case "keys.revoke", "keys.rotate":
-			return "own"
-		case "analytics.read", "budgets.read", "keys.read", "members.read", "project_members.write", "projects.read", "requests.read", "usage.read":
-			return "projects"
-		}
-	case "operations":
-		switch a {
-		case "catalogue.read", "jobs.read", "jobs.run", "models.read", "tenants.read":
-			return "organization"
-		case "keys.read", "keys.revoke", "keys.rotate":
-			return "own"
-		}
-	case "owner":
-		switch a {
-		case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "inference.use", "invoices.issue", "invoices.read", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "organization.delete", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "usage.read", "webhooks.read", "webhooks.write":
-			return "organization"
-		}
-	case "security":
-		switch a {
-		case "audit.read", "keys.read", "members.read", "models.read", "plans.read", "platform_audit.read", "platform_keys.revoke", "policy.evaluate", "roles.read", "service_accounts.read", "tenants.read", "tenants.suspend":
-			return "organization"
-		case "keys.revoke", "keys.rotate":
-			return "own"
-		}
-	case "support":
-		switch a {
-		case "models.read", "tenants.read":
-			return "organization"
-		case "keys.read", "keys.revoke", "keys.rotate":
-			return "own"
-		}
-	case "system_administrator":
-		switch a {
-		case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "catalogue.read", "catalogue.write", "entitlements.write", "invoices.read", "invoices.run", "jobs.read", "jobs.run", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "plans.read", "plans.write", "platform_audit.read", "platform_keys.revoke", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "sellers.read", "sellers.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "tenants.read", "tenants.suspend", "tenants.write", "usage.read", "webhooks.read", "webhooks.write":
-			return "organization"
-		}
-	}
-	return Nothing
-}
-
-func projectRight(r ProjectRole, a Action) bool {
-	switch r {
-	case "developer":
-		switch a {
-		case "inference.use", "projects.read":
-			return true
-		}
-	case "manager":
-		switch a {
-		case "analytics.read", "budgets.read", "keys.read", "members.read", "project_members.write", "projects.read", "requests.read", "usage.read":
-			return true
-		}
-	case "viewer":
-		switch a {
-		case "analytics.read", "projects.read", "usage.read":
-			return true
-		}
 	}
 	return false
 }
@@ -299,4 +157,146 @@ func grantedBy(a Action) []Role {
 		return []Role{"admin", "owner", "system_administrator"}
 	}
 	return nil
+}
+
+func rankOf(r Role) int {
+	switch r {
+	case "admin":
+		return 80
+	case "analyst":
+		return 20
+	case "architect":
+		return 20
+	case "custom":
+		return 40
+	case "developer":
+		return 20
+	case "finance":
+		return 50
+	case "manager":
+		return 50
+	case "operations":
+		return 50
+	case "owner":
+		return 100
+	case "security":
+		return 80
+	case "support":
+		return 20
+	case "system_administrator":
+		return 100
+	}
+	return 0
+}
+
+func everybodyWidth(a Action) Width {
+	switch a {
+	case "models.read":
+		return "organization"
+	case "keys.read", "keys.revoke", "keys.rotate":
+		return "own"
+	}
+	return Nothing
+}
+
+func builtinWidth(r Role, a Action) Width {
+	switch r {
+	case "admin":
+		switch a {
+		case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "inference.use", "invoices.read", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "usage.read", "webhooks.read", "webhooks.write":
+			return "organization"
+		}
+	case "analyst":
+		switch a {
+		case "analytics.read", "models.read", "projects.read", "requests.read", "usage.read":
+			return "organization"
+		case "keys.read", "keys.revoke", "keys.rotate":
+			return "own"
+		}
+	case "architect":
+		switch a {
+		case "catalogue.read", "jobs.read", "models.read", "plans.read", "sellers.read", "settings.read", "tenants.read":
+			return "organization"
+		case "keys.read", "keys.revoke", "keys.rotate":
+			return "own"
+		}
+	case "developer":
+		switch a {
+		case "inference.use", "models.read":
+			return "organization"
+		case "analytics.read", "keys.read", "keys.revoke", "keys.rotate", "requests.read", "usage.read":
+			return "own"
+		case "projects.read":
+			return "projects"
+		}
+	case "finance":
+		switch a {
+		case "analytics.read", "billing.read", "billing.write", "budgets.read", "invoices.issue", "invoices.read", "models.read", "projects.read", "requests.read", "usage.read":
+			return "organization"
+		case "keys.read", "keys.revoke", "keys.rotate":
+			return "own"
+		}
+	case "manager":
+		switch a {
+		case "models.read":
+			return "organization"
+		case "keys.revoke", "keys.rotate":
+			return "own"
+		case "analytics.read", "budgets.read", "keys.read", "members.read", "project_members.write", "projects.read", "requests.read", "usage.read":
+			return "projects"
+		}
+	case "operations":
+		switch a {
+		case "catalogue.read", "jobs.read", "jobs.run", "models.read", "tenants.read":
+			return "organization"
+		case "keys.read", "keys.revoke", "keys.rotate":
+			return "own"
+		}
+	case "owner":
+		switch a {
+		case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "inference.use", "invoices.issue", "invoices.read", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "organization.delete", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "usage.read", "webhooks.read", "webhooks.write":
+			return "organization"
+		}
+	case "security":
+		switch a {
+		case "audit.read", "keys.read", "members.read", "models.read", "plans.read", "platform_audit.read", "platform_keys.revoke", "policy.evaluate", "roles.read", "service_accounts.read", "tenants.read", "tenants.suspend":
+			return "organization"
+		case "keys.revoke", "keys.rotate":
+			return "own"
+		}
+	case "support":
+		switch a {
+		case "models.read", "tenants.read":
+			return "organization"
+		case "keys.read", "keys.revoke", "keys.rotate":
+			return "own"
+		}
+	case "system_administrator":
+		switch a {
+		case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "catalogue.read", "catalogue.write", "entitlements.write", "invoices.read", "invoices.run", "jobs.read", "jobs.run", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "plans.read", "plans.write", "platform_audit.read", "platform_keys.revoke", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "sellers.read", "sellers.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "tenants.read", "tenants.suspend", "tenants.write", "usage.read", "webhooks.read", "webhooks.write":
+			return "organization"
+		}
+	}
+	return Nothing
+}
+
+func projectRight(r ProjectRole, a Action) bool {
+	switch r {
+	case "developer":
+		switch a {
+		case "inference.use", "projects.read":
+			return true
+		}
+	case "manager":
+		switch a {
+		case "analytics.read", "budgets.read", "keys.read", "members.read", "project_members.write", "projects.read", "requests.read", "usage.read":
+			return true
+		}
+	case "viewer":
+		switch a {
+		case "analytics.read", "projects.read", "usage.read":
+			return true
+		}
+	}
+	return false
 }

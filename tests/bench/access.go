@@ -74,9 +74,8 @@ type accessServer struct {
 }
 
 func newAccessServer(ctx context.Context, policy authz.Policy) (*accessServer, error) {
-	any := string(authz.AnyScope)
 	spec := function.Spec{Name: "bench", Routes: []function.Route{
-		{Method: http.MethodGet, Path: "/unasked", OperationID: "unasked", Summary: "s", Tag: "T", Scope: any},
+		{Method: http.MethodGet, Path: "/unasked", OperationID: "unasked", Summary: "s", Tag: "T", Scope: string(authz.AnyScope)},
 		{Method: http.MethodGet, Path: "/asked", OperationID: "asked", Summary: "s", Tag: "T", Scope: string(authz.KeysWrite)},
 	}}
 	type answer struct {

@@ -60,7 +60,7 @@ func (p *platform) fixture(kind string, o *org) string {
 	case "number":
 		return strconv.Itoa(n)
 	case "key":
-		keyID, _ := postgrestest.KeyOf(p.t, p.url, o.id, o.other, postgrestest.ServiceAccount(p.t, p.url, o.id, authz.Developer), authz.Inference)
+		keyID, _ := postgrestest.KeyOf(p.t, p.url, postgrestest.Ownership{Org: o.id, Project: o.other, Owner: postgrestest.ServiceAccount(p.t, p.url, o.id, authz.Developer)}, authz.Inference)
 		return keyID
 	case "budget":
 		return p.create(owner, "/v1/budgets", `{"scope":{"project_id":"`+o.other+`"},"unit":"money","amount":"1","period":"month","action":"monitor"}`)
@@ -133,7 +133,7 @@ func (p *platform) fill(template string, o *org) string {
 		}
 		b := a + strings.Index(template[a:], ">")
 		kind := template[a+1 : b]
-		what := ""
+		var what string
 		switch {
 		case kind != "lowest":
 			what = p.fixture(kind, o)

@@ -105,7 +105,7 @@ func (p *platform) org(name, kind string, roles []authz.Role) *org {
 		p.exec(`INSERT INTO accounts.users VALUES ('%[2]s', '%[3]s@%[4]s.example', '%[3]s of %[4]s', now());
 			INSERT INTO accounts.members (org_id, user_id, role, created_at) VALUES ('%[1]s', '%[2]s', '%[5]s', now())`, o.id, user, role, name, stored)
 		o.users[role] = user
-		_, o.keys[role] = postgrestest.KeyOf(p.t, p.url, o.id, o.home, user, append(authz.Scopes(), authz.Platform)...)
+		_, o.keys[role] = postgrestest.KeyOf(p.t, p.url, postgrestest.Ownership{Org: o.id, Project: o.home, Owner: user}, append(authz.Scopes(), authz.Platform)...)
 	}
 	if manager, ok := o.users[authz.Manager]; ok {
 		p.exec(`INSERT INTO accounts.project_members VALUES ('%s', '%s', '%s', 'manager', 'test', now())`, o.id, o.home, manager)

@@ -17,7 +17,7 @@ func TestNarrowRightsReachWhatIsTheirs(t *testing.T) {
 	p := start(t)
 	o := p.one
 	aKey := func(project, owner string) string {
-		keyID, _ := postgrestest.KeyOf(t, p.url, o.id, project, owner, authz.Inference)
+		keyID, _ := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: o.id, Project: project, Owner: owner}, authz.Inference)
 		return keyID
 	}
 	elsewhere := postgrestest.ServiceAccount(t, p.url, o.id, authz.Developer)

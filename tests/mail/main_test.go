@@ -99,9 +99,9 @@ func (p *platform) tenant(name string) tenant {
 		INSERT INTO accounts.projects (org_id, project_id, name, created_at) VALUES ('%[1]s', '%[3]s', 'first', now());
 		INSERT INTO accounts.users (user_id, email, name, created_at) VALUES ('user_%[2]s', 'owner@%[2]s.example', 'Olga', now()), ('dev_%[2]s', 'dev@%[2]s.example', 'Dev', now());
 		INSERT INTO accounts.members (org_id, user_id, role, created_at) VALUES ('%[1]s', 'user_%[2]s', 'owner', now()), ('%[1]s', 'dev_%[2]s', 'developer', now())`, n.org, name, n.project))
-	_, n.admin = postgrestest.KeyOf(p.t, p.url, n.org, n.project, "user_"+name, authz.SettingsRead, authz.SettingsWrite)
-	_, n.reader = postgrestest.KeyOf(p.t, p.url, n.org, n.project, "user_"+name, authz.KeysRead)
-	_, n.developer = postgrestest.KeyOf(p.t, p.url, n.org, n.project, "dev_"+name, authz.SettingsRead, authz.SettingsWrite)
+	_, n.admin = postgrestest.KeyOf(p.t, p.url, postgrestest.Ownership{Org: n.org, Project: n.project, Owner: "user_" + name}, authz.SettingsRead, authz.SettingsWrite)
+	_, n.reader = postgrestest.KeyOf(p.t, p.url, postgrestest.Ownership{Org: n.org, Project: n.project, Owner: "user_" + name}, authz.KeysRead)
+	_, n.developer = postgrestest.KeyOf(p.t, p.url, postgrestest.Ownership{Org: n.org, Project: n.project, Owner: "dev_" + name}, authz.SettingsRead, authz.SettingsWrite)
 	return n
 }
 

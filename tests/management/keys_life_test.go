@@ -22,7 +22,7 @@ func (p *platform) member(n tenant, role authz.Role, scopes ...authz.Scope) (use
 	p.exec(fmt.Sprintf(`
 		INSERT INTO accounts.users (user_id, email, name, created_at) VALUES ('%[1]s', '%[1]s@example.com', '', now());
 		INSERT INTO accounts.members (org_id, user_id, role, created_at) VALUES ('%[2]s', '%[1]s', '%[3]s', now())`, userID, n.org, role))
-	keyID, secret = postgrestest.KeyOf(p.t, p.url, n.org, n.project, userID, scopes...)
+	keyID, secret = postgrestest.KeyOf(p.t, p.url, postgrestest.Ownership{Org: n.org, Project: n.project, Owner: userID}, scopes...)
 	return userID, keyID, secret
 }
 

@@ -54,7 +54,7 @@ func TestAMemberComesAndGoes(t *testing.T) {
 		v["status"] != "active" || fmt.Sprint(v["keys"]) != "0" || v["added_by"] != p.one.keyID || v["created_at"] != "2026-10-12T09:30:15Z" {
 		t.Errorf("added %v", v)
 	}
-	_, secret := postgrestest.KeyOf(t, p.url, p.one.org, p.one.project, ada, authz.KeysRead, authz.Inference)
+	_, secret := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: p.one.org, Project: p.one.project, Owner: ada}, authz.KeysRead, authz.Inference)
 	p.clock.advance(time.Second)
 	path := "/v1/members/" + ada
 	v = p.do("PATCH", path, p.one.admin, `{"role":"admin"}`).want(200)
@@ -115,7 +115,7 @@ func TestAServiceAccountComesAndGoes(t *testing.T) {
 	}
 	p.do("POST", "/v1/service-accounts", p.one.admin, `{"name":"Reports","role":"analyst"}`).refused(409, "conflict")
 	path := "/v1/service-accounts/" + account
-	_, secret := postgrestest.KeyOf(t, p.url, p.one.org, p.one.project, account, authz.KeysRead)
+	_, secret := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: p.one.org, Project: p.one.project, Owner: account}, authz.KeysRead)
 	p.do("PATCH", path, p.one.admin, `{"name":"daily reports","description":""}`).want(200)
 	p.do("PATCH", path, p.one.admin, `{"name":"daily reports"}`).want(200) // nothing changes
 	p.do("PATCH", path, p.one.admin, `{"role":"admin"}`).want(200)
@@ -301,7 +301,7 @@ func TestRolesOfThePlatformAreOfItsOwnOrganizationOnly(t *testing.T) {
 	v := p.do("POST", "/v1/members", home, `{"email":"first@example.com","role":"system_administrator"}`).want(201)
 	p.do("POST", "/v1/members", home, `{"email":"x@example.com","role":"support"}`).want(201)
 	admin := member[string](v, "id")
-	_, adminKey := postgrestest.KeyOf(t, p.url, p.two.org, p.two.project, admin, append(authz.Scopes(), authz.Platform)...)
+	_, adminKey := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: p.two.org, Project: p.two.project, Owner: admin}, append(authz.Scopes(), authz.Platform)...)
 	p.do("DELETE", "/v1/members/"+admin, adminKey, "").refused(409, "conflict") // the last of the highest
 }
 
@@ -309,7 +309,7 @@ func TestWhatBecomesOfTheKeysOfOneWhoLeaves(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	leaver := p.person(p.one, authz.Developer)
-	_, inference := postgrestest.KeyOf(t, p.url, p.one.org, p.one.project, leaver.id, authz.KeysRead, authz.Inference)
+	_, inference := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: p.one.org, Project: p.one.project, Owner: leaver.id}, authz.KeysRead, authz.Inference)
 	p.exec(`UPDATE accounts.api_keys SET scopes = '{inference,keys:read}' WHERE owner_id = '` + leaver.id + `'`)
 	path := "/v1/members/" + leaver.id
 	heir, higher, gone := p.program(p.one, authz.Developer), p.program(p.one, authz.Admin), p.program(p.one, authz.Developer)

@@ -28,7 +28,7 @@ func (p *platform) newOrg(more string) (org, key string) {
 // actor makes a key of a service account with the role.
 func (p *platform) actor(n tenant, role authz.Role, scopes ...authz.Scope) (keyID, secret string) {
 	p.t.Helper()
-	return postgrestest.KeyOf(p.t, p.url, n.org, n.project, postgrestest.ServiceAccount(p.t, p.url, n.org, role), scopes...)
+	return postgrestest.KeyOf(p.t, p.url, postgrestest.Ownership{Org: n.org, Project: n.project, Owner: postgrestest.ServiceAccount(p.t, p.url, n.org, role)}, scopes...)
 }
 
 func TestAnOrganizationBegins(t *testing.T) {

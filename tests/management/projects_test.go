@@ -22,7 +22,7 @@ func TestAProjectBeginsChangesRestsAndReturns(t *testing.T) {
 		"Searchfindsactive[demo] map[concurrent_requests:<nil> requests_per_minute:60 tokens_per_minute:<nil>]" {
 		t.Errorf("created %v", v)
 	}
-	_, secret := postgrestest.KeyOf(t, p.url, p.one.org, project, p.program(p.one, authz.Admin), authz.KeysRead)
+	_, secret := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: p.one.org, Project: project, Owner: p.program(p.one, authz.Admin)}, authz.KeysRead)
 	path := "/v1/projects/" + project
 	p.clock.advance(time.Second)
 	for _, c := range []struct{ body, member, want string }{
@@ -67,7 +67,7 @@ func TestTheLastActiveProjectStays(t *testing.T) {
 	second := member[string](p.do("POST", "/v1/projects", p.one.admin, `{"name":"second"}`).want(201), "id")
 	keys := []string{}
 	for _, project := range []string{p.one.project, second} { // each archives the other's project
-		_, key := postgrestest.KeyOf(t, p.url, p.one.org, project, p.program(p.one, authz.Admin), authz.ProjectsWrite)
+		_, key := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: p.one.org, Project: project, Owner: p.program(p.one, authz.Admin)}, authz.ProjectsWrite)
 		keys = append(keys, key)
 	}
 	for range 5 {

@@ -20,7 +20,7 @@ func Key(tb testing.TB, databaseURL, org, project string, scopes ...authz.Scope)
 	if slices.Contains(scopes, authz.Platform) {
 		role = authz.SystemAdministrator
 	}
-	return KeyOf(tb, databaseURL, org, project, ServiceAccount(tb, databaseURL, org, role), scopes...)
+	return KeyOf(tb, databaseURL, Ownership{Org: org, Project: project, Owner: ServiceAccount(tb, databaseURL, org, role)}, scopes...)
 }
 
 // ServiceAccount puts a service account with the role into a database, once for each
@@ -34,8 +34,14 @@ func ServiceAccount(tb testing.TB, databaseURL, org string, role authz.Role) (ac
 	return accountID
 }
 
+// Ownership says whose a key is, and where its usage counts.
+type Ownership struct {
+	Org, Project string
+	Owner        string // a member or a service account
+}
+
 // KeyOf puts a key that acts for a member or a service account into a database.
-func KeyOf(tb testing.TB, databaseURL, org, project, owner string, scopes ...authz.Scope) (keyID, secret string) {
+func KeyOf(tb testing.TB, databaseURL string, o Ownership, scopes ...authz.Scope) (keyID, secret string) {
 	tb.Helper()
 	s := apikey.NewSecret(apikey.Production)
 	keyID = id.New(id.Key)
@@ -44,12 +50,12 @@ func KeyOf(tb testing.TB, databaseURL, org, project, owner string, scopes ...aut
 		list[i] = string(sc)
 	}
 	kind := apikey.PersonalKey
-	if strings.HasPrefix(owner, "sa_") {
+	if strings.HasPrefix(o.Owner, "sa_") {
 		kind = apikey.ServiceKey
 	}
 	Exec(tb, databaseURL, fmt.Sprintf(`
 		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, kind, owner_id, secret_at)
 		VALUES ('%s', '%s', '%s', 'k', 'production', '\x%x', '%s', '{%s}', 'test', now() - interval '1 day', '%s', '%s', now() - interval '1 day')`,
-		org, keyID, project, s.Hash(), s.Fingerprint(), strings.Join(list, ","), kind, owner))
+		o.Org, keyID, o.Project, s.Hash(), s.Fingerprint(), strings.Join(list, ","), kind, o.Owner))
 	return keyID, s.Reveal()
 }
