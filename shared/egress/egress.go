@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,6 +111,17 @@ func (r Rules) Check(ip netip.Addr) error {
 	return nil
 }
 
+// CheckURL refuses an address at once that would be refused, or lead nowhere,
+// whenever it is dialled.
+func (r Rules) CheckURL(u *url.URL) error {
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("there is no port %s: %w", port, ErrRefused)
+		}
+	}
+	return r.CheckHost(u.Hostname())
+}
+
 // CheckHost refuses a host that is written as an address which may not be connected
 // to, in any of the ways in which C's inet_aton and its relatives read one, or that
 // names this machine. Other names pass: what they lead to is seen when they are
@@ -125,6 +137,9 @@ func (r Rules) CheckHost(host string) error {
 	if name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		// Digits of other scripts are digits to some resolvers.
 		return fmt.Errorf("the host must be written in ASCII: %w", ErrRefused)
+	}
+	if strings.HasPrefix(name, ".") || strings.Contains(name, "..") {
+		return fmt.Errorf("the host has an empty part: %w", ErrRefused)
 	}
 	return nil
 }

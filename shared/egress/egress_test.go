@@ -3,6 +3,7 @@ package egress_test
 import (
 	"errors"
 	"net/netip"
+	"net/url"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -160,7 +161,7 @@ func TestNotationsOfPrivateAddressesAreRefusedEarly(t *testing.T) {
 		"10.1", "012.0.0.1", "167772161", "192.168.257", "0xc0a80101", "169.254.43518", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376",
 		"[::1]", "::1", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:a9fe:a9fe]", "[::127.0.0.1]", "[64:ff9b::7f00:1]",
 		"[2002:7f00:1::]", "[fe80::1%25eth0]", "[fe80::1%eth0]", "[fd00:ec2::254]", "[fc00::1]",
-		"localhost", "LOCALHOST", "localhost.", "a.localhost", "ⓛocalhost", "１２７.０.０.１", "127。0。0。1", "127.0.0.1\x00.example.com", "", ".",
+		"localhost", "LOCALHOST", "localhost.", "a.localhost", "ⓛocalhost", "１２７.０.０.１", "127。0。0。1", "127.0.0.1\x00.example.com", "", ".", "..", "a..b", ".example.com",
 	} {
 		if err := (egress.Rules{}).CheckHost(host); !errors.Is(err, egress.ErrRefused) {
 			t.Errorf("%q: %v; want it refused", host, err)
@@ -176,6 +177,22 @@ func TestNotationsOfPrivateAddressesAreRefusedEarly(t *testing.T) {
 	}
 	if err := egress.New(egress.Loopback()...).CheckHost("localhost"); err != nil {
 		t.Errorf("localhost where loopback is listed: %v", err)
+	}
+}
+
+func TestPortsThatThereAreNot(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"https://example.com": true, "https://example.com:": true, "https://example.com:1": true, "https://[2606:4700:4700::1111]:65535": true,
+		"https://example.com:0": false, "https://example.com:00": false, "https://example.com:65536": false, "https://example.com:99999999999999999999": false,
+		"https://127.0.0.1:443": false,
+	} {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := (egress.Rules{}).CheckURL(u); (err == nil) != ok || err != nil && !errors.Is(err, egress.ErrRefused) {
+			t.Errorf("%s: %v; want it to pass: %t", text, err, ok)
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func checkURL(text string, places egress.Rules) error {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return fault.New(fault.Unprocessable, "url is an https address").At("url")
 	}
-	if err := places.CheckHost(u.Hostname()); err != nil {
+	if err := places.CheckURL(u); err != nil {
 		return fault.New(fault.Unprocessable, "url: %v", err).At("url")
 	}
 	if u.Scheme == "http" && !mayBePlain(u.Hostname(), places) {

@@ -141,7 +141,7 @@ func (s *Service) reachable(baseURL string) error {
 	if err != nil {
 		return fmt.Errorf("read base_url: %w", err) // check has read it
 	}
-	if err := s.Places.CheckHost(u.Hostname()); err != nil {
+	if err := s.Places.CheckURL(u); err != nil {
 		return fault.New(fault.Unprocessable, "base_url: %v. Networks in which backends may be are listed in AIAAS_BACKEND_NETWORKS.", err).At("base_url")
 	}
 	return nil

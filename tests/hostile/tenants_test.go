@@ -29,7 +29,7 @@ func (p *platform) furnishTenants() {
 	}
 	p.mail, p.record = id.New("mail"), p.scalar(`SELECT audit_id FROM accounts.audit_records WHERE org_id = '%s' AND action = 'webhook.create'`, p.one.id)
 	p.exec(`INSERT INTO accounts.mails (org_id, mail_id, kind, recipient, data, status, created_at, next_attempt_at, finished_at, dedupe_key)
-		VALUES ('%s', '%s', 'mail.test', 'ada@example.com', '{}', 'sent', now(), now(), now(), 'k')`, p.one.id, p.mail)
+		VALUES ('%s', '%s', 'test', 'ada@example.com', '{}', 'sent', now(), now(), now(), 'k')`, p.one.id, p.mail)
 }
 
 // tenantTargets are the addresses of the functions organizations and audit, and of

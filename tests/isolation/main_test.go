@@ -56,7 +56,16 @@ func (l *logText) Write(line []byte) (int, error) {
 
 func start(t *testing.T) *platform {
 	t.Helper()
+	return startWith(t, "")
+}
+
+// startWith starts over a database that more SQL was run in.
+func startWith(t *testing.T, sql string) *platform {
+	t.Helper()
 	p := &platform{t: t, url: postgrestest.New(t), mux: http.NewServeMux(), log: &logText{}}
+	if sql != "" {
+		postgrestest.Exec(t, p.url, sql)
+	}
 	p.one = p.org("one", "tenant", append(authz.OrganizationRoles(), authz.Custom))
 	p.two = p.org("two", "tenant", authz.OrganizationRoles())
 	p.house = p.org("house", "platform", authz.PlatformRoles())

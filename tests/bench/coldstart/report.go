@@ -21,8 +21,8 @@ func report(w io.Writer, functions []*measured, runs int) error {
 	_, err := fmt.Fprintf(w, `Cold starts, medians of %d runs. Times in ms from exec; CPU is user and system time
 of the process until it had answered; × is the factor over %s.
 
-| bootstrap   | raw MiB | zip MiB | initialised | first response |    × |  CPU |    × |
-|-------------|--------:|--------:|------------:|---------------:|-----:|-----:|-----:|
+| bootstrap     | raw MiB | zip MiB | initialised | first response |    × |  CPU |    × |
+|---------------|--------:|--------:|------------:|---------------:|-----:|-----:|-----:|
 `, runs, floor)
 	if err != nil {
 		return fmt.Errorf("print: %w", err)
@@ -33,7 +33,7 @@ of the process until it had answered; × is the factor over %s.
 		if err != nil {
 			return fmt.Errorf("measure %s: %w", f.path, err)
 		}
-		_, err = fmt.Fprintf(w, "| %-11s | %7.2f | %7.2f | %11.1f | %14.1f | %4.1f | %4.1f | %4.1f |\n", f.name,
+		_, err = fmt.Fprintf(w, "| %-13s | %7.2f | %7.2f | %11.1f | %14.1f | %4.1f | %4.1f | %4.1f |\n", f.name,
 			float64(raw)/mib, float64(zipped)/mib, ms(f.polled), ms(f.answered), ms(f.answered)/ms(least.answered),
 			ms(f.cpu), ms(f.cpu)/ms(least.cpu))
 		if err != nil {

@@ -188,15 +188,19 @@ const model = "bench"
 func (s *stage) calls() map[string]call {
 	chat := `{"model":"` + model + `","messages":[{"role":"user","content":"Hello"}]}`
 	return map[string]call{
-		"inference":  http1("POST", "/v1/chat/completions", s.keys.APIKey, chat),
-		"models":     http1("GET", "/v1/price-books/default/prices?model="+model, s.keys.PlatformKey, ""),
-		"keys":       http1("GET", "/v1/api-keys", s.keys.AdminKey, ""),
-		"budgets":    http1("GET", "/v1/budgets", s.keys.AdminKey, ""),
-		"analytics":  http1("GET", "/v1/usage", s.keys.AdminKey, ""),
-		"invoices":   http1("GET", "/v1/invoices", s.keys.AdminKey, ""),
-		"requests":   http1("GET", "/v1/requests", s.keys.AdminKey, ""),
-		"operations": http1("GET", "/readyz", apikey.Secret{}, ""),
-		"metering":   drain,
+		"inference":     http1("POST", "/v1/chat/completions", s.keys.APIKey, chat),
+		"models":        http1("GET", "/v1/price-books/default/prices?model="+model, s.keys.PlatformKey, ""),
+		"organizations": http1("GET", "/v1/organization", s.keys.AdminKey, ""),
+		"keys":          http1("GET", "/v1/api-keys", s.keys.AdminKey, ""),
+		"identity":      http1("GET", "/v1/members", s.keys.AdminKey, ""),
+		"budgets":       http1("GET", "/v1/budgets", s.keys.AdminKey, ""),
+		"analytics":     http1("GET", "/v1/usage", s.keys.AdminKey, ""),
+		"invoices":      http1("GET", "/v1/invoices", s.keys.AdminKey, ""),
+		"requests":      http1("GET", "/v1/requests", s.keys.AdminKey, ""),
+		"audit":         http1("GET", "/v1/audit", s.keys.AdminKey, ""),
+		"notifications": http1("GET", "/v1/webhooks", s.keys.AdminKey, ""),
+		"operations":    http1("GET", "/readyz", apikey.Secret{}, ""),
+		"metering":      drain,
 	}
 }
 

@@ -58,6 +58,7 @@ type platform struct {
 	database string
 	folder   string // of local files
 	keys     apikey.Credentials
+	leaver   string // the secret of an organisation's key
 	model    *demo.Server
 	log      *output
 }

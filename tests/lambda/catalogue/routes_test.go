@@ -23,6 +23,7 @@ const (
 	caller   as = "api key"
 	admin    as = "admin key"
 	operator as = "platform key"
+	leaver   as = "admin key of an organisation that closes"
 )
 
 func (p *platform) key(a as) string {
@@ -33,6 +34,8 @@ func (p *platform) key(a as) string {
 		return p.keys.AdminKey.Reveal()
 	case operator:
 		return p.keys.PlatformKey.Reveal()
+	case leaver:
+		return p.leaver
 	case nobody:
 	}
 	return ""
@@ -258,7 +261,9 @@ func routes() map[string]calls {
 	}
 	maps.Copy(list, keyRoutes())
 	maps.Copy(list, peopleRoutes())
-	maps.Copy(list, webhookRoutes())
+	for _, of := range []map[string]calls{webhookRoutes(), tenantRoutes(), auditRoutes(), mailRoutes()} {
+		maps.Copy(list, of)
+	}
 	return list
 }
 
@@ -316,8 +321,10 @@ func TestRoutes(t *testing.T) {
 	bill := p.scalar(`SELECT invoice_id FROM analytics.invoices`)
 	request := p.scalar(`SELECT event_id FROM analytics.usage_events LIMIT 1`)
 	names := []string{"{run}", started.ID, "{request}", request, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID, "{invoice}", bill}
-	names = append(names, p.webhooks(t)...)
-	ids := strings.NewReplacer(append(names, p.people(t)...)...)
+	for _, more := range [][]string{p.webhooks(t), p.people(t), p.tenants(t), p.mails(t), p.sealed()} {
+		names = append(names, more...)
+	}
+	ids := strings.NewReplacer(names...)
 	known := routes()
 	eachRoute(t, func(_ function.Spec, r function.Route) {
 		c := known[r.OperationID]

@@ -17,6 +17,7 @@ import (
 	"github.com/aiaas/aiaas/functions"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/mail"
 	"github.com/aiaas/aiaas/shared/usage"
 	"github.com/aiaas/aiaas/tests/runtimeapi"
 )
@@ -194,6 +195,25 @@ func scheduled() map[string]effect {
 			`SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM accounts.events`,
 			"evt_28 evt_29 evt_30 evt_31 evt_32", "evt_28 evt_29",
 		},
+		"notifications/mails": {
+			func(p *platform) { p.queued("queued", "now()") },
+			`SELECT string_agg(status || ' ' || attempts, ', ') FROM accounts.mails`, "queued 0", "sent 1",
+		},
+		"notifications/reminders": {
+			func(p *platform) {
+				postgrestest.Exec(p.t, p.database, `UPDATE accounts.api_keys SET rotate_by = now() + interval '5 days' WHERE org_id = '`+p.keys.OrganizationID+`'
+					AND key_id = (SELECT min(key_id) FROM accounts.api_keys WHERE org_id = '`+p.keys.OrganizationID+`')`)
+			},
+			`SELECT coalesce(string_agg(days::text, ' '), 'none') FROM accounts.key_reminders`, "none", "7",
+		},
+		"notifications/prune-mails": {
+			func(p *platform) {
+				for _, days := range []string{"88", "89", "91", "92"} {
+					p.queued("sent", "now() - interval '"+days+" days'")
+				}
+			},
+			`SELECT string_agg(extract(day FROM now() - created_at)::text, ' ' ORDER BY created_at DESC) FROM accounts.mails`, "88 89 91 92", "88 89",
+		},
 		"audit/seal": {
 			func(p *platform) { p.record("now()") },
 			`SELECT (SELECT count(*) FROM accounts.audit_pending WHERE org_id = 'org') || ' pending, ' || (SELECT count(*) FROM accounts.audit_chain WHERE org_id = 'org') || ' sealed'`,
@@ -211,6 +231,14 @@ func scheduled() map[string]effect {
 			`SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass(` + nextMonth + `)`, "0", "1",
 		},
 	}
+}
+
+// queued puts a mail of the first organisation into the queue.
+func (p *platform) queued(status, moment string) {
+	p.t.Helper()
+	mail := id.New(mail.ID)
+	postgrestest.Exec(p.t, p.database, `INSERT INTO accounts.mails (org_id, mail_id, kind, recipient, data, dedupe_key, status, created_at, next_attempt_at, finished_at)
+		VALUES ('`+p.keys.OrganizationID+`', '`+mail+`', 'test', 'ada@example.com', '{"content":{"by":"Ada","at":"2026-10-12T09:00:00Z"}}', '`+mail+`', '`+status+`', `+moment+`, `+moment+`, CASE '`+status+`' WHEN 'sent' THEN `+moment+` END)`)
 }
 
 // hook is an organisation's webhook, at a port where nobody listens.
