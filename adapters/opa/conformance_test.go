@@ -140,7 +140,7 @@ func networks(t *rapid.T, label string) []netip.Prefix {
 		return nil
 	}
 	for _, text := range rapid.SliceOfN(rapid.SampledFrom([]string{
-		"192.0.2.0/24", "192.0.2.1/32", "0.0.0.0/0", "::/0", "2001:db8::/32", "fe80::/10", "10.0.0.0/8",
+		"192.0.2.0/24", "192.0.2.1/32", "0.0.0.0/0", "::/0", "2001:db8::/32", "fe80::/10", "10.0.0.0/8", "::ffff:192.0.2.0/120",
 	}), 0, 3).Draw(t, label) {
 		out = append(out, netip.MustParsePrefix(text))
 	}

@@ -205,7 +205,7 @@ func list[T ~string](items []T) ast.Value {
 func networks(prefixes []netip.Prefix) ast.Value {
 	terms := make([]*ast.Term, len(prefixes))
 	for i, p := range prefixes {
-		terms[i] = ast.StringTerm(p.Masked().String())
+		terms[i] = ast.StringTerm(authz.Plain(p).String())
 	}
 	return ast.NewArray(terms...)
 }

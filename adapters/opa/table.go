@@ -17,6 +17,7 @@ type Table struct {
 	Ranks        map[authz.Role]int                          `json:"ranks"`
 	Everybody    map[authz.Action]authz.Width                `json:"everybody"`
 	Customizable []authz.Action                              `json:"customizable"`
+	Narrowable   []authz.Action                              `json:"narrowable"`
 	RoleRights   map[authz.Role]map[authz.Action]authz.Width `json:"role_rights"`
 	ProjectRoles map[authz.ProjectRole][]authz.Action        `json:"project_role_rights"`
 	Reaches      map[authz.Role]map[authz.Action]authz.Width `json:"-"` // what everybody has, included

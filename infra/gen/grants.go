@@ -43,6 +43,8 @@ func actionTables(b *strings.Builder, t opa.Table) {
 		fmt.Fprintf(b, "case %s:\n return %q, true\n", quoted(byScope[s]), s)
 	}
 	b.WriteString("}\nreturn \"\", false\n}\n")
+	slices.Sort(t.Narrowable)
+	fmt.Fprintf(b, "\n// Narrowable reports whether an action can be had for less than the whole\n// organisation.\nfunc Narrowable(a Action) bool {\nswitch a {\ncase %s:\nreturn true\n}\nreturn false\n}\n", quoted(t.Narrowable))
 	slices.Sort(t.Customizable)
 	fmt.Fprintf(b, "\nfunc customizable(a Action) bool {\nswitch a {\ncase %s:\nreturn true\n}\nreturn false\n}\n", quoted(t.Customizable))
 	b.WriteString("\nfunc grantedBy(a Action) []Role {\nswitch a {\n")

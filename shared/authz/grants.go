@@ -59,6 +59,9 @@ func judge(q Query, known bool, scope Scope, reach Reach) Reason {
 func reachOf(s Subject, a Action) (Width, []string) {
 	width := roleWidth(s, a)
 	var projects []string
+	if width == Organization {
+		return width, nil
+	}
 	for id, role := range s.Projects {
 		if width == Projects || projectRight(role, a) {
 			projects = append(projects, id)
@@ -72,15 +75,14 @@ func roleWidth(s Subject, a Action) Width {
 	if s.Role != Custom {
 		return builtinWidth(s.Role, a)
 	}
-	switch s.Custom.Reach {
-	case Own, Projects, Organization:
-	default:
+	narrow := s.Custom.Reach == Own || s.Custom.Reach == Projects
+	switch {
+	case !customizable(a), !slices.Contains(s.Custom.Permissions, a):
 		return everybodyWidth(a)
+	case s.Custom.Reach == Organization, narrow && Narrowable(a):
+		return wider(everybodyWidth(a), s.Custom.Reach)
 	}
-	if !customizable(a) || !slices.Contains(s.Custom.Permissions, a) {
-		return everybodyWidth(a)
-	}
-	return wider(everybodyWidth(a), s.Custom.Reach)
+	return everybodyWidth(a)
 }
 
 func wider(a, b Width) Width {

@@ -49,6 +49,16 @@ func scopeOf(a Action) (Scope, bool) {
 	return "", false
 }
 
+// Narrowable reports whether an action can be had for less than the whole
+// organisation.
+func Narrowable(a Action) bool {
+	switch a {
+	case "analytics.read", "budgets.read", "inference.use", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "models.read", "project_members.write", "projects.read", "requests.read", "usage.read":
+		return true
+	}
+	return false
+}
+
 func customizable(a Action) bool {
 	switch a {
 	case "analytics.read", "audit.read", "billing.read", "billing.write", "budgets.read", "budgets.write", "inference.use", "invoices.read", "keys.create", "keys.read", "keys.revoke", "keys.rotate", "keys.suspend", "keys.update", "members.read", "members.write", "models.read", "policy.evaluate", "project_members.write", "projects.read", "projects.write", "requests.read", "roles.read", "roles.write", "service_accounts.read", "service_accounts.write", "settings.read", "settings.write", "usage.read", "webhooks.read", "webhooks.write":

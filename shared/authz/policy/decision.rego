@@ -59,7 +59,14 @@ own_rights := rights if {
 custom_rights := {name: input.subject.custom.reach |
 	some name in input.subject.custom.permissions
 	name in customizable
-	input.subject.custom.reach in {"organization", "projects", "own"}
+	reaches_so_far(name)
+}
+
+reaches_so_far(_) if input.subject.custom.reach == "organization"
+
+reaches_so_far(name) if {
+	input.subject.custom.reach in {"projects", "own"}
+	name in narrowable
 }
 
 # What a custom role can hold: what an admin has, for nobody gives what is above him.
@@ -71,16 +78,19 @@ wider(a, b) := a if widths[a] >= widths[b]
 
 else := b
 
-# The projects that the action reaches.
+# The projects that the action reaches, where it does not reach everything.
 projects contains id if {
 	action_reach == "projects"
 	some id in object.keys(input.subject.projects)
 }
 
 projects contains id if {
+	action_reach in {"", "own"}
 	some id, role in input.subject.projects
-	input.action in project_role_rights[role]
+	role in project_roles_with_action
 }
+
+project_roles_with_action := {role | some role, rights in project_role_rights; input.action in rights}
 
 reach := {
 	"all": action_reach == "organization",

@@ -133,6 +133,14 @@ role_rights.support := everywhere({"tenants.read"})
 # The platform's own organisation has people, keys and settings, and calls no models.
 own_organization_of_platform := object.keys(organization_actions) - {"inference.use", "organization.delete", "invoices.issue"}
 
+# What can be had for less than the whole organization: what belongs to a project or
+# to somebody.
+narrowable := {
+	"inference.use", "models.read", "usage.read", "requests.read", "analytics.read", "budgets.read",
+	"keys.read", "keys.create", "keys.update", "keys.rotate", "keys.revoke", "keys.suspend",
+	"projects.read", "project_members.write", "members.read",
+}
+
 # What a member's role in a project adds, within that project.
 project_role_rights := {
 	"manager": {
