@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -292,3 +295,55 @@ func TestTheFounding(t *testing.T) {
 		t.Errorf("scopes %v, %v, %v", api.Scopes, admin.Scopes, platform.Scopes)
 	}
 }
+
+// slowFinder answers for one key at once, and for others only when it is let.
+type slowFinder struct {
+	good    apikey.Hash
+	let     chan struct{}
+	waiting atomic.Int32
+}
+
+func (f *slowFinder) FindKey(_ context.Context, h apikey.Hash) (*apikey.Record, error) {
+	if h == f.good {
+		return &apikey.Record{KeyID: "key_1", OrgID: "org_1", OwnerActive: true, OrgStatus: tenant.Active}, nil
+	}
+	f.waiting.Add(1)
+	<-f.let
+	return nil, fault.New(fault.NotFound, "")
+}
+
+func TestInventedKeysLeaveTheDatabaseToThoseInUse(t *testing.T) {
+	good := apikey.NewSecret(apikey.Production)
+	finder := &slowFinder{good: good.Hash(), let: make(chan struct{})}
+	var later atomic.Int64
+	r := apikey.NewResolver(finder, standing{}, func() time.Time { return noon().Add(time.Duration(later.Load())) })
+	if _, err := r.Resolve(t.Context(), good.Reveal()); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if _, err := r.Resolve(t.Context(), apikey.NewSecret(apikey.Production).Reveal()); !fault.Is(err, fault.Unauthenticated) {
+				t.Errorf("an invented key: %v", err)
+			}
+		})
+	}
+	for finder.waiting.Load() < 3 {
+		runtime.Gosched()
+	}
+	later.Store(int64(2 * time.Second)) // what is known is dead, and looked up again
+	if _, err := r.Resolve(t.Context(), good.Reveal()); err != nil {
+		t.Errorf("a key in use waits behind invented ones: %v", err)
+	}
+	if n := finder.waiting.Load(); n != 3 {
+		t.Errorf("%d invented keys are looked up at once", n)
+	}
+	close(finder.let)
+	group.Wait()
+}
+
+// standing is a configuration that does not change.
+type standing struct{}
+
+func (standing) Latest() uint64        { return 0 }
+func (standing) Version(string) uint64 { return 0 }

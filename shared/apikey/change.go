@@ -5,13 +5,12 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/naming"
 )
 
 // Patch is what of a key is to be changed; what is nil stays.
@@ -77,6 +76,12 @@ func (s *Service) Update(ctx context.Context, p authz.Principal, keyID string, c
 		if k.Over(now) {
 			return nil, nil, errOver(*k, now)
 		}
+		if err := checkSecret(p); err != nil {
+			return nil, nil, err
+		}
+		if k.ID == p.KeyID && c.loosens() {
+			return nil, nil, fault.New(fault.Forbidden, "a key doesn't change its own bounds: use another one")
+		}
 		before := k.settings()
 		if err := c.apply(p, k, g, now); err != nil {
 			return nil, nil, err
@@ -92,6 +97,11 @@ func (s *Service) Update(ctx context.Context, p authz.Principal, keyID string, c
 		slices.Sort(changed)
 		return nil, map[string]any{"changed": changed, "before": was, "after": is}, nil
 	}})
+}
+
+// loosens reports whether the patch is about what binds a key.
+func (c Patch) loosens() bool {
+	return c.Scopes != nil || c.Models != nil || c.IPs != nil || c.ExpiresAt != nil || c.Limits != LimitsPatch{}
 }
 
 func (c Patch) apply(p authz.Principal, k *Key, g Grounds, now time.Time) error {
@@ -115,6 +125,9 @@ func (c Patch) apply(p authz.Principal, k *Key, g Grounds, now time.Time) error 
 			return fault.New(fault.Unprocessable, "the key would have expired already; to end it, revoke it").At("expires_at")
 		}
 		if err := checkLife(g, *c.ExpiresAt, k.CreatedAt); err != nil {
+			return err
+		}
+		if err := outlives(p, *c.ExpiresAt); err != nil {
 			return err
 		}
 		k.ExpiresAt = *c.ExpiresAt
@@ -224,8 +237,8 @@ func (k *Key) revoke(at time.Time, reason string) {
 const maxReason = 500 // bytes
 
 func checkReason(text string) error {
-	if len(text) > maxReason || strings.ContainsFunc(text, unicode.IsControl) {
-		return fault.New(fault.Unprocessable, "a reason has at most %d bytes, and no control characters", maxReason).At("reason")
+	if len(text) > maxReason {
+		return fault.New(fault.Unprocessable, "a reason has at most %d bytes", maxReason).At("reason")
 	}
-	return nil
+	return naming.Line("reason", text, maxReason)
 }

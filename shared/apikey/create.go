@@ -6,13 +6,12 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/naming"
 )
 
 // NewKey is what a key is created from.
@@ -33,6 +32,9 @@ type NewKey struct {
 func (s *Service) Create(ctx context.Context, p authz.Principal, n NewKey) (Key, Secret, error) {
 	reach, err := p.Reach(ctx, authz.DoKeysCreate) // before anything is looked at
 	if err != nil {
+		return Key{}, Secret{}, err
+	}
+	if err := checkSecret(p); err != nil {
 		return Key{}, Secret{}, err
 	}
 	now := s.Now()
@@ -118,6 +120,27 @@ func (n *NewKey) fillFrom(p authz.Principal) {
 	if n.IPs == nil {
 		n.IPs = p.Subject().KeyIPs
 	}
+	if n.ExpiresAt.IsZero() {
+		n.ExpiresAt = p.Expires
+	}
+}
+
+// checkSecret refuses a secret that was replaced: whoever still has it may finish what
+// runs, and not make himself at home.
+func checkSecret(p authz.Principal) error {
+	if p.Replaced {
+		return fault.New(fault.Forbidden, "this secret was replaced: keys are made and changed with the new one")
+	}
+	return nil
+}
+
+// outlives refuses an end after that of the key that asks; one without end is after
+// every other.
+func outlives(p authz.Principal, expires time.Time) error {
+	if p.Expires.IsZero() || !expires.IsZero() && !expires.After(p.Expires) {
+		return nil
+	}
+	return fault.New(fault.Forbidden, "a key can't outlive the one that makes or changes it, which expires at %s", p.Expires.UTC().Format(time.RFC3339)).At("expires_at")
 }
 
 // check is what can be said without knowing the organisation.
@@ -175,6 +198,7 @@ func (n *NewKey) fits(p authz.Principal, g Grounds, now time.Time) error {
 		checkModelWidth(p, g, n.Models),
 		checkReach(p, n.IPs),
 		checkLife(g, n.ExpiresAt, now),
+		outlives(p, n.ExpiresAt),
 	} {
 		if err != nil {
 			return err
@@ -202,7 +226,7 @@ func checkScopes(p authz.Principal, g Grounds, want, have []authz.Scope) error {
 		}
 	}
 	if !p.Covers(added) {
-		return fault.New(fault.Forbidden, "a key can't grant more than the key that creates it").At("scopes")
+		return fault.New(fault.Forbidden, "a key can't grant more than the key that creates it, which lacks %s", lacking(p, added)).At("scopes")
 	}
 	if a, exceeds := authz.Exceeding(g.Owner.subject(p.OrgID, added), p.Subject()); exceeds {
 		return fault.New(fault.Forbidden, "a key for this owner would have the right %q, which who creates it does not have as widely", string(a)).
@@ -215,6 +239,17 @@ func checkScopes(p authz.Principal, g Grounds, want, have []authz.Scope) error {
 		}
 	}
 	return nil
+}
+
+// lacking names the scopes that the asker has no use of.
+func lacking(p authz.Principal, want []authz.Scope) string {
+	var out []string
+	for _, s := range want {
+		if !p.Covers([]authz.Scope{s}) {
+			out = append(out, string(s))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // subject is the owner as one who acts with a key of these scopes.
@@ -271,13 +306,10 @@ const (
 )
 
 func checkName(name string) error {
-	switch {
-	case strings.TrimSpace(name) == "" || len(name) > maxName || !utf8.ValidString(name):
+	if strings.TrimSpace(name) == "" || len(name) > maxName {
 		return fault.New(fault.Unprocessable, "a key needs a name of at most %d bytes", maxName).At("name")
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return fault.New(fault.Unprocessable, "a name has no control characters").At("name")
 	}
-	return nil
+	return naming.Line("name", name, maxName)
 }
 
 func checkModels(models []string) error {

@@ -3,15 +3,13 @@ package apikey
 import (
 	"context"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/naming"
 )
 
 // Leak is a report that somebody found a key. Having it is proof enough: who means
@@ -36,8 +34,11 @@ func (s *Service) RevokeLeaked(ctx context.Context, l Leak) error {
 	if wait := s.Leaks.take(l.Address, now); wait > 0 {
 		return fault.New(fault.RateLimited, "too many reports from this address").After(wait)
 	}
-	if len(l.Source) > maxSource || !utf8.ValidString(l.Source) || strings.ContainsFunc(l.Source, unicode.IsControl) {
-		return fault.New(fault.Unprocessable, "a source has at most %d bytes, and no control characters", maxSource).At("source")
+	if len(l.Source) > maxSource {
+		return fault.New(fault.Unprocessable, "a source has at most %d bytes", maxSource).At("source")
+	}
+	if err := naming.Line("source", l.Source, maxSource); err != nil {
+		return err
 	}
 	secret, err := Parse(l.Key)
 	if err != nil {

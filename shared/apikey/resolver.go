@@ -65,6 +65,7 @@ func (r *Record) Principal(now func() time.Time) authz.Principal {
 	p := authz.Principal{
 		OrgID: r.OrgID, ProjectID: r.ProjectID, KeyID: r.KeyID, OwnerID: r.OwnerID, Role: r.Role, Custom: r.Custom,
 		Scopes: r.Scopes, Projects: r.Projects, Models: r.Models, Method: authz.ByKey,
+		Expires: r.ExpiresAt, Replaced: !r.SecretUntil.IsZero(),
 	}
 	return p.Within(authz.Bounds{KeyIPs: r.IPs, Restrictions: r.Restrictions, Zone: r.TimeZone, Now: now})
 }
@@ -103,7 +104,13 @@ type Resolver struct {
 	cache    *fresh.Cache[Hash, *Record]
 	versions Versions
 	now      func() time.Time
+	first    chan struct{} // room for the look-ups of keys that were not seen before
 }
+
+// maxFirst is how many keys that were not seen before are looked up at once. Anybody
+// can invent keys: they wait for each other, and leave the database to the keys in
+// use and to the recording of what those do.
+const maxFirst = 3
 
 // lookupTimeout bounds one look-up of a key.
 const lookupTimeout = 5 * time.Second
@@ -112,7 +119,7 @@ const lookupTimeout = 5 * time.Second
 func NewResolver(finder Finder, versions Versions, now func() time.Time) *Resolver {
 	return &Resolver{
 		cache:    fresh.New(finder.FindKey, versions.Latest, now, lookupTimeout),
-		versions: versions, now: now,
+		versions: versions, now: now, first: make(chan struct{}, maxFirst),
 	}
 }
 
@@ -133,7 +140,7 @@ func (r *Resolver) Resolve(ctx context.Context, text string) (Resolved, error) {
 }
 
 func (r *Resolver) byHash(ctx context.Context, h Hash) (Resolved, error) {
-	v, err := r.cache.Get(ctx, h, 0)
+	v, err := r.find(ctx, h)
 	if err == nil {
 		if least := r.versions.Version(v.V.OrgID); v.Version < least {
 			v, err = r.cache.Get(ctx, h, least)
@@ -149,6 +156,19 @@ func (r *Resolver) byHash(ctx context.Context, h Hash) (Resolved, error) {
 		return Resolved{}, ErrUnauthenticated()
 	}
 	return Resolved{Record: v.V, Version: v.Version}, nil
+}
+
+func (r *Resolver) find(ctx context.Context, h Hash) (*fresh.Value[*Record], error) {
+	if _, known := r.cache.Peek(h); known {
+		return r.cache.Get(ctx, h, 0)
+	}
+	select {
+	case r.first <- struct{}{}:
+		defer func() { <-r.first }()
+		return r.cache.Get(ctx, h, 0)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // Known returns the record of a key that was just resolved, also of one that may

@@ -33,6 +33,9 @@ func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, o
 		if k.Over(now) {
 			return nil, nil, errOver(*k, now)
 		}
+		if err := checkSecret(p); err != nil {
+			return nil, nil, err
+		}
 		if err := checkHolder(p, *k, g); err != nil {
 			return nil, nil, err
 		}

@@ -24,7 +24,9 @@ type Principal struct {
 	Models    []string // the only models it may use; nil: all of the organisation's
 	Method    Method
 	MFA       bool
-	Address   string // where the request came from; "" where that is not known
+	Address   string    // where the request came from; "" where that is not known
+	Expires   time.Time // when the credential ends; zero: never
+	Replaced  bool      // it was shown a secret that was replaced, and works only for a while
 
 	keyIPs       []netip.Prefix
 	restrictions Restrictions
@@ -164,6 +166,7 @@ func (p Principal) refusal(a Action, d Decision) error {
 	if d.Reason == ReasonNobody {
 		return fault.New(fault.Unauthenticated, "")
 	}
+	d.GrantedBy = p.inReach(d.GrantedBy)
 	return refused(p.Role, a, d).With("permission", string(a)).With("reason", string(d.Reason))
 }
 
@@ -208,7 +211,8 @@ func (p Principal) Has(s Scope) bool {
 	case s == "" || !p.Somebody():
 		return false
 	case s == AnyScope:
-		return true
+		q := p.Query("", nil)
+		return q.addressAllowed()
 	}
 	return slices.Contains(p.Scopes, s) && slices.Contains(Effective(p.Subject()), s)
 }
@@ -222,10 +226,43 @@ func (p Principal) RequireScope(s Scope) error {
 		return fault.New(fault.Unauthenticated, "")
 	case p.Has(s):
 		return nil
-	case slices.Contains(p.Scopes, s):
-		return fault.New(fault.Forbidden, "the role %s has no right that the scope %q stands for", string(p.Role), string(s)).With("scope", string(s))
+	case s == AnyScope:
+		return refused(p.Role, "", Decision{Reason: ReasonAddress}).With("reason", string(ReasonAddress))
 	}
-	return fault.New(fault.Forbidden, "this key does not grant %q", string(s)).With("scope", string(s))
+	granted := p.inReach(holders(s))
+	f := fault.New(fault.Forbidden, "this key does not grant %q; %s can make one that does", string(s), who(granted)).With("reason", string(ReasonScope))
+	if slices.Contains(p.Scopes, s) {
+		f = fault.New(fault.Forbidden, "the role %s has no right that the scope %q stands for; %s have", string(p.Role), string(s), who(granted)).With("reason", string(ReasonRole))
+	}
+	return f.With("scope", string(s)).With("granted_by", names(granted))
+}
+
+// holders are the roles that have, everywhere, some right that a scope stands for.
+func holders(s Scope) []Role {
+	var out []Role
+	for _, a := range Actions() {
+		if scope, _ := scopeOf(a); scope == s {
+			out = append(out, grantedBy(a)...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// inReach leaves of roles those that there are where the principal is: the platform's
+// in the platform's organisation, the others in the others. Where none is left, he is
+// told of all: it is a matter of the platform.
+func (p Principal) inReach(roles []Role) []Role {
+	var out []Role
+	for _, r := range roles {
+		if r.OfPlatform() == p.Role.OfPlatform() {
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		return roles
+	}
+	return out
 }
 
 // CoversModels reports whether the principal may use every model in want, where

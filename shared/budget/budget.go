@@ -12,6 +12,7 @@ import (
 
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/money"
+	"github.com/aiaas/aiaas/shared/naming"
 	"github.com/aiaas/aiaas/shared/pricing"
 )
 
@@ -205,6 +206,8 @@ func (b Budget) check() error {
 		return fault.New(fault.Unprocessable, "the amount can't be negative").At("amount")
 	case len(b.Scope.Model) > 200:
 		return fault.New(fault.Unprocessable, "there is no model with so long an id").At("scope.model")
+	case naming.Line("scope.model", b.Scope.Model, 200) != nil:
+		return naming.Line("scope.model", b.Scope.Model, 200)
 	case len(b.Thresholds) > 20:
 		return fault.New(fault.Unprocessable, "at most 20 thresholds").At("thresholds")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aiaas/aiaas/shared/egress"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/naming"
 )
 
 // Webhook is an address that hears of events.
@@ -56,6 +57,9 @@ func Patterns(name string) []string {
 func (w *Webhook) check(places egress.Rules) error {
 	if len(w.Description) > maxDescription {
 		return fault.New(fault.Unprocessable, "a description has at most %d bytes", maxDescription).At("description")
+	}
+	if err := naming.Line("description", w.Description, maxDescription); err != nil {
+		return err
 	}
 	if err := checkURL(w.URL, places); err != nil {
 		return err

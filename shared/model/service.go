@@ -13,6 +13,7 @@ import (
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/money"
+	"github.com/aiaas/aiaas/shared/naming"
 	"github.com/aiaas/aiaas/shared/pricing"
 )
 
@@ -81,8 +82,8 @@ func (s *Service) CreateModel(ctx context.Context, p authz.Principal, n NewModel
 	switch {
 	case !validModelID(n.ID):
 		return Model{}, fault.New(fault.Unprocessable, "a model id has 1 to 200 letters, digits and ._:/@+- and starts with a letter or digit").At("id")
-	case len(n.OwnedBy) > 200:
-		return Model{}, fault.New(fault.Unprocessable, "owned_by is too long").At("owned_by")
+	case naming.Line("owned_by", n.OwnedBy, 200) != nil:
+		return Model{}, naming.Line("owned_by", n.OwnedBy, 200)
 	case n.MaxOutputTokens < 1 || n.MaxOutputTokens > largestMaxOutput:
 		return Model{}, fault.New(fault.Unprocessable, "max_output_tokens is between 1 and %d", largestMaxOutput).At("max_output_tokens")
 	}
@@ -195,8 +196,8 @@ func (n *NewBackend) check() (host string, err error) {
 		return "", fault.New(fault.Unprocessable, "the protocol is \"openai\"").At("protocol")
 	case checkWeight(n.Weight) != nil:
 		return "", checkWeight(n.Weight)
-	case len(n.UpstreamModel) > 200:
-		return "", fault.New(fault.Unprocessable, "upstream_model is too long").At("upstream_model")
+	case naming.Line("upstream_model", n.UpstreamModel, 200) != nil:
+		return "", naming.Line("upstream_model", n.UpstreamModel, 200)
 	case n.Credential != "" && n.CredentialEnv != "":
 		return "", fault.New(fault.Unprocessable, "give the credential or the variable that holds it, not both").At("credential")
 	case strings.ContainsAny(n.Credential, "\r\n\x00") || len(n.Credential) > 4096:

@@ -64,7 +64,8 @@ func (s *Service) MoveTo(ctx context.Context, p authz.Principal, org string, m M
 		return Organization{}, err
 	}
 	return s.change(ctx, p, org, act{"organization." + string(m), reason}, func(o *Organization) error {
-		if o.Status == tenant.Closed && m == Activate {
+		// A suspension is lifted by whoever may suspend; what costs the platform money is not.
+		if m == Activate && o.Status != tenant.Suspended {
 			if err := p.Require(ctx, authz.DoTenantsWrite); err != nil {
 				return err
 			}

@@ -227,7 +227,12 @@ func (g *Gateway) prepare(ctx context.Context, c *call, q Request) (err error) {
 // computed from the policy decide.
 func (g *Gateway) mayCall(ctx context.Context, c *call) error {
 	p := c.key.Principal(g.Now).From(c.from.Address)
-	return p.RequireOn(ctx, authz.DoInference, authz.Resource{ProjectID: c.key.ProjectID, OwnerID: c.key.OwnerID})
+	err := p.RequireOn(ctx, authz.DoInference, authz.Resource{ProjectID: c.key.ProjectID, OwnerID: c.key.OwnerID})
+	if fault.Is(err, fault.NotFound) { // it is there, and not his to call for
+		return fault.New(fault.Forbidden, "the key's owner may not call models for the key's project").
+			With("permission", string(authz.DoInference)).With("reason", string(authz.ReasonReach))
+	}
+	return err
 }
 
 // resolve finds the model and its price. A model that is unknown and one that the

@@ -39,7 +39,7 @@ func (s Settings) Check() error {
 		return fault.New(fault.Unprocessable, "an IP allow-list has at most %d networks", maxNetworks).At("ip_allow_list")
 	}
 	for _, r := range s.MFARoles {
-		if !builtIn(r) {
+		if !builtIn(r) && r != authz.Custom { // that one stands for all that the organisation made
 			return fault.New(fault.Unprocessable, "there is no role %q", clip(string(r))).At("mfa_required_roles")
 		}
 	}

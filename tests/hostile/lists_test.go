@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/aiaas/aiaas/shared/id"
 )
@@ -145,6 +146,9 @@ func named() []struct{ method, path, body string } {
 	}
 }
 
+// unseen tells whether a character of a name is not shown, or changes how others are.
+func unseen(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
+
 // nameAll names things of every kind in hostile ways. Where a route refuses a name,
 // that is as good. It returns the names that were taken, by path.
 func (p *platform) nameAll() map[string][]string {
@@ -162,6 +166,8 @@ func (p *platform) nameAll() map[string][]string {
 			number := strings.NewReplacer("#", fmt.Sprint(i))
 			a := p.do(c.method, number.Replace(c.path), key, strings.ReplaceAll(strings.Replace(number.Replace(c.body), "example.com/"+fmt.Sprint(i), "example.com/x", 1), "…", quote(name)))
 			switch {
+			case a.status >= 200 && a.status < 300 && strings.ContainsFunc(name, unseen):
+				p.t.Errorf("%s takes %q, which shows as something else", c.path, name)
 			case a.status >= 200 && a.status < 300:
 				taken[c.path] = append(taken[c.path], name)
 			case a.status < 400 || a.status >= 500:

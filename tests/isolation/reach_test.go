@@ -106,3 +106,35 @@ func (p *platform) ids(key, path string) []string {
 	}
 	return out
 }
+
+// TestWhoMayCallForOneProjectIsForbiddenInAnother: the key is good and the model is
+// there, so it is no matter of being found.
+func TestWhoMayCallForOneProjectIsForbiddenInAnother(t *testing.T) {
+	p := start(t)
+	o := p.one
+	analyst := o.users[authz.Analyst]
+	p.exec(`INSERT INTO accounts.project_members VALUES ('%s', '%s', '%s', 'developer', 'test', now())`, o.id, o.home, analyst)
+	for project, want := range map[string]int{o.home: 422, o.other: 403} { // 422: the model has no price
+		_, key := postgrestest.KeyOf(t, p.url, postgrestest.Ownership{Org: o.id, Project: project, Owner: analyst}, authz.Inference)
+		if w := p.do("POST", "/v1/chat/completions", key, `{"model":"m","messages":[{"role":"user","content":"x"}]}`); w.Code != want {
+			t.Errorf("%d; want %d: %s", w.Code, want, w.Body)
+		}
+	}
+}
+
+// TestSecurityLiftsASuspensionAndGivesNothingAway: what is a trial stays one.
+func TestSecurityLiftsASuspensionAndGivesNothingAway(t *testing.T) {
+	p := start(t)
+	admin, security := p.house.keys[authz.SystemAdministrator], p.house.keys[authz.Security]
+	trial := p.create(admin, "/v1/organizations", `{"name":"trial","slug":"trial","plan":"starter","trial_ends_at":"2099-01-01T00:00:00Z","owner":{"email":"t@trial.example"}}`)
+	for _, step := range []struct {
+		key, move string
+		want      int
+	}{
+		{security, "activate", 403}, {security, "suspend", 200}, {security, "activate", 200}, {security, "activate", 403}, {admin, "activate", 200},
+	} {
+		if w := p.do("POST", "/v1/organizations/"+trial+"/"+step.move, step.key, `{"reason":"x"}`); w.Code != step.want {
+			t.Errorf("%s: %d; want %d: %s", step.move, w.Code, step.want, w.Body)
+		}
+	}
+}

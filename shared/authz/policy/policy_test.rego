@@ -184,6 +184,14 @@ test_no_custom_role_has_what_is_the_owners_or_the_platforms if {
 	}
 }
 
+test_what_is_the_organizations_is_not_had_for_less if {
+	every action in {"budgets.write", "members.write", "settings.write", "audit.read", "webhooks.write"} {
+		every reach in ["projects", "own"] {
+			not ask(object.union(custom([action], reach), {"projects": {"proj_1": "viewer"}}), action).allow
+		}
+	}
+}
+
 test_a_custom_role_without_a_reach_reaches_nothing if ask(custom(["budgets.write"], "everything"), "budgets.write").reason == "role"
 
 # Restrictions of an organisation.

@@ -86,6 +86,19 @@ GRANT SELECT (org_id, user_id, role, status) ON accounts.members TO aiaas_mailer
 GRANT SELECT (user_id, email, name) ON accounts.users TO aiaas_mailer;
 GRANT SELECT (org_id, key_id, project_id, name, environment, kind, owner_id, fingerprint, rotate_by, expires_at, revoked_at, suspended_at) ON accounts.api_keys TO aiaas_mailer;
 
+-- may_name tells whether a transaction may ask about an organisation: requests about
+-- the one that they have named, the roles that span organisations about any.
+-- +goose StatementBegin
+CREATE FUNCTION accounts.may_name(p_org text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN nullif(current_setting('app.org_id', true), '') IS NOT NULL THEN p_org = current_setting('app.org_id', true)
+              ELSE current_setting('role') <> 'aiaas_accounts' END
+$$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION accounts.may_name(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION accounts.may_name(text) TO aiaas_mailer;
+
 -- +goose StatementBegin
 
 -- mail_directory tells who of an organisation can be written to: its name, its
@@ -95,7 +108,7 @@ RETURNS TABLE (part text, id text, address text, name text, role text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF p_org <> coalesce(nullif(current_setting('app.org_id', true), ''), p_org) THEN
+  IF NOT accounts.may_name(p_org) THEN
     RAISE EXCEPTION 'another organisation is named' USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN QUERY
@@ -116,7 +129,7 @@ RETURNS TABLE (name text, fingerprint text, environment text, kind text, owner_i
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF p_org <> coalesce(nullif(current_setting('app.org_id', true), ''), p_org) THEN
+  IF NOT accounts.may_name(p_org) THEN
     RAISE EXCEPTION 'another organisation is named' USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN QUERY SELECT k.name, k.fingerprint, k.environment, k.kind, k.owner_id
@@ -132,7 +145,7 @@ RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF p_org <> coalesce(nullif(current_setting('app.org_id', true), ''), p_org) THEN
+  IF NOT accounts.may_name(p_org) THEN
     RAISE EXCEPTION 'another organisation is named' USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN QUERY
