@@ -107,6 +107,20 @@ func (a *AuditRecords) Waiting(ctx context.Context, org string) (pending int64, 
 	return pending, lost, err
 }
 
+// Overdue implements [audit.Records], by the database's own clock.
+func (a *AuditRecords) Overdue(ctx context.Context, org string, grace time.Duration, after string, most int) (ids []string, err error) {
+	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT p.audit_id FROM `+a.pending+` p
+			WHERE p.org_id = $1 AND p.audit_id > $2 AND p.since < clock_timestamp() - $3::interval ORDER BY p.audit_id LIMIT $4`, org, after, grace, most)
+		if err != nil {
+			return fmt.Errorf("query pending records: %w", err)
+		}
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err //nolint:wrapcheck // translated by InOrg
+	})
+	return ids, err
+}
+
 // List implements [audit.Lister].
 func (a *AuditRecords) List(ctx context.Context, org string, f audit.Filter, before string, most int) (list []audit.Entry, err error) {
 	where, args := `WHERE r.org_id = $1`, []any{org}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/aiaas/aiaas/shared/audit"
+	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 )
 
@@ -119,9 +120,60 @@ func linkedEntries(ctx context.Context, tx pgx.Tx, org string, entries []audit.E
 }
 
 // Unsigned implements [audit.Chains].
-func (a *AuditChain) Unsigned(ctx context.Context, before time.Time, most int) ([]string, error) {
+func (a *AuditChain) Unsigned(ctx context.Context, now, before time.Time, most int) ([]string, error) {
 	return a.orgs(ctx, `SELECT org_id FROM accounts.audit_chains
-		WHERE seq > head_seq AND (head_at IS NULL OR head_at <= $1) ORDER BY head_at NULLS FIRST LIMIT $2`, before, most)
+		WHERE seq > head_seq AND (head_at IS NULL OR head_at <= $2) AND (head_retry_at IS NULL OR head_retry_at <= $1)
+		ORDER BY head_failures, head_at NULLS FIRST LIMIT $3`, now, before, most)
+}
+
+// Postpone implements [audit.Chains]: for one second, two, four and so on.
+func (a *AuditChain) Postpone(ctx context.Context, org string, now time.Time, longest time.Duration) error {
+	return a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE accounts.audit_chains
+			SET head_failures = least(head_failures, 1000) + 1,
+			    head_retry_at = $2::timestamptz + least($3::interval, interval '1 second' * power(2, least(head_failures, 20)))
+			WHERE org_id = $1`, org, now, longest)
+		return err //nolint:wrapcheck // translated by InOrg
+	})
+}
+
+// SaveKey implements [audit.Chains] and [audit.Prunable].
+func (a *AuditChain) SaveKey(ctx context.Context, k audit.PublicKey) error {
+	return a.db.Do(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO accounts.audit_keys (key_id, public_key) VALUES ($1, $2) ON CONFLICT DO NOTHING`, k.ID, k.String())
+		return err //nolint:wrapcheck // translated by Do
+	})
+}
+
+// Keys are the public keys that have signed heads and checkpoints, the oldest first.
+func (a *AuditChain) Keys(ctx context.Context) (keys []audit.PublicKey, err error) {
+	err = a.db.Do(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT public_key FROM accounts.audit_keys ORDER BY since, key_id`)
+		if err != nil {
+			return fmt.Errorf("list keys: %w", err)
+		}
+		texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err //nolint:wrapcheck // translated by Do
+		}
+		for _, text := range texts {
+			k, err := audit.ParsePublicKey(text)
+			if err != nil {
+				return fault.Wrap(fault.Internal, "read accounts.audit_keys", err)
+			}
+			keys = append(keys, k)
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// Owner implements [audit.ChainReader].
+func (a *AuditChain) Owner(ctx context.Context, org string) (known bool, err error) {
+	err = a.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT accounts.audit_owner($1)`, org).Scan(&known)
+	})
+	return known, err
 }
 
 // Orgs implements [audit.Prunable].
@@ -152,7 +204,7 @@ func (a *AuditChain) Extend(ctx context.Context, org string, at time.Time, put f
 		if err := put(st); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `UPDATE accounts.audit_chains SET head_seq = $2, head_at = $3 WHERE org_id = $1`, org, st.Seq, at)
+		_, err = tx.Exec(ctx, `UPDATE accounts.audit_chains SET head_seq = $2, head_at = $3, head_failures = 0, head_retry_at = NULL WHERE org_id = $1`, org, st.Seq, at)
 		return err //nolint:wrapcheck // translated by InOrg
 	})
 }

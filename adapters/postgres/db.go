@@ -107,6 +107,7 @@ func (db *DB) InOrg(ctx context.Context, org string, f func(pgx.Tx) error) error
 // writeAudit adds a record to the schema's own table, in the transaction of the
 // change that it records, and the event that it is to the schema's outbox.
 func writeAudit(ctx context.Context, tx pgx.Tx, schema string, r audit.Record) error {
+	r = r.Masked()
 	_, err := tx.Exec(ctx, `INSERT INTO `+pgx.Identifier{schema, "audit_records"}.Sanitize()+`
 		(org_id, audit_id, at, actor, action, target, detail, request_id, source_address, outcome) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		r.OrgID, r.ID, r.At, r.Actor, r.Action, r.Target, r.Detail, r.RequestID, r.Address, r.Kept())

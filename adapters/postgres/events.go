@@ -47,7 +47,10 @@ func (s *Events) Publish(ctx context.Context, events []event.Event, at time.Time
 			return err
 		}
 		orgs, hooks, ids, err := takers(ctx, tx, fresh)
-		if err != nil || len(ids) == 0 {
+		if err != nil {
+			return err
+		}
+		if err := dropClosed(ctx, tx, fresh, at); err != nil || len(ids) == 0 {
 			return err
 		}
 		deliveries := make([]string, len(ids))
@@ -101,7 +104,8 @@ func insertEvents(ctx context.Context, tx pgx.Tx, events []event.Event) (out fre
 
 // takers pairs events with the webhooks that take them, and keeps those from being
 // disabled meanwhile: what is pending is given up then, which must find these too. A
-// test goes to the webhook that it is about, whatever that takes.
+// test goes to the webhook that it is about, whatever that takes. A closed
+// organisation hears of its end, and of nothing else.
 func takers(ctx context.Context, tx pgx.Tx, f freshEvents) (orgs, hooks, ids []string, err error) {
 	rows, err := tx.Query(ctx, `
 		SELECT w.org_id, w.webhook_id, q.event_id
@@ -109,7 +113,9 @@ func takers(ctx context.Context, tx pgx.Tx, f freshEvents) (orgs, hooks, ids []s
 		  JOIN accounts.webhooks w ON w.org_id = q.org_id
 		   AND CASE WHEN q.type = $5 THEN w.webhook_id = q.object
 		       ELSE w.enabled AND ('*' = ANY(w.events) OR q.type = ANY(w.events) OR split_part(q.type, '.', 1) || '.*' = ANY(w.events)) END
-		 ORDER BY w.org_id, w.webhook_id, q.event_id FOR SHARE OF w`, f.orgs, f.events, f.types, f.objects, event.TypeTest)
+		  JOIN accounts.organizations o ON o.org_id = q.org_id AND (o.status <> 'closed' OR q.type IN ($6, $7))
+		 ORDER BY w.org_id, w.webhook_id, q.event_id FOR SHARE OF w`,
+		f.orgs, f.events, f.types, f.objects, event.TypeTest, event.TypeSuspended, event.TypeClosed)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("query webhooks: %w", err)
 	}
@@ -124,18 +130,53 @@ func takers(ctx context.Context, tx pgx.Tx, f freshEvents) (orgs, hooks, ids []s
 	return orgs, hooks, ids, nil
 }
 
+// dropClosed gives up what waits of organisations whose end is told.
+func dropClosed(ctx context.Context, tx pgx.Tx, f freshEvents, at time.Time) error {
+	var closed []string
+	for i, kind := range f.types {
+		if kind == event.TypeClosed {
+			closed = append(closed, f.orgs[i])
+		}
+	}
+	if len(closed) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `UPDATE accounts.webhook_deliveries SET status = 'failed', error = $2, finished_at = $3
+		WHERE org_id = ANY($1) AND status = 'pending'`, closed, event.WhyClosed, at)
+	if err != nil {
+		return fmt.Errorf("give up deliveries of closed organisations: %w", err)
+	}
+	return nil
+}
+
 // Prune implements [event.Log].
 func (s *Events) Prune(ctx context.Context, before time.Time, most int) (int, error) {
 	tag, err := s.db.pool.Exec(ctx, `DELETE FROM accounts.events e USING (
-		SELECT org_id, event_id FROM accounts.events WHERE at < $1 ORDER BY at LIMIT $2) old
+		SELECT x.org_id, x.event_id FROM accounts.events x WHERE x.at < $1
+		   AND NOT EXISTS (SELECT FROM accounts.organizations o WHERE o.org_id = x.org_id AND o.legal_hold) ORDER BY x.at LIMIT $2) old
 		WHERE e.org_id = old.org_id AND e.event_id = old.event_id`, before, most)
+	return int(tag.RowsAffected()), translate(err)
+}
+
+// Abandon implements [event.Log].
+func (s *Events) Abandon(ctx context.Context, before, at time.Time, most int) (int, error) {
+	tag, err := s.db.pool.Exec(ctx, `UPDATE accounts.webhook_deliveries d SET status = 'failed', finished_at = $2,
+		       error = CASE old.status WHEN 'closed' THEN $4 ELSE $5 END
+		  FROM (SELECT x.org_id, x.delivery_id, o.status FROM accounts.organizations o JOIN accounts.webhook_deliveries x ON x.org_id = o.org_id
+		         WHERE o.status NOT IN ('active', 'trial') AND x.status = 'pending' AND x.next_at < $1 LIMIT $3 FOR UPDATE OF x SKIP LOCKED) old
+		 WHERE d.org_id = old.org_id AND d.delivery_id = old.delivery_id`, before, at, most, event.WhyClosed, event.WhySuspended)
 	return int(tag.RowsAffected()), translate(err)
 }
 
 // leaseSQL walks from webhook to webhook along the index of what is pending, so that
 // its cost depends on how many have something pending, not on how much that is. Of
 // each it takes what is due, at most so many that four are under way, or one where
-// the last attempt failed.
+// the last attempt failed or was slow. An organisation that is not served hears only
+// that it is not.
+//
+// Turns are what makes it fair: the first delivery of everybody who has none under
+// way comes before anybody's second, however long that has waited; nobody has more
+// turns than $4.
 const leaseSQL = `
 WITH RECURSIVE hooks AS (
   (SELECT org_id, webhook_id FROM accounts.webhook_deliveries WHERE status = 'pending' ORDER BY org_id, webhook_id LIMIT 1)
@@ -143,18 +184,34 @@ WITH RECURSIVE hooks AS (
   SELECT n.org_id, n.webhook_id FROM hooks h, LATERAL (
     SELECT org_id, webhook_id FROM accounts.webhook_deliveries d
      WHERE status = 'pending' AND (d.org_id, d.webhook_id) > (h.org_id, h.webhook_id) ORDER BY org_id, webhook_id LIMIT 1) n
-), due AS (
-  SELECT d.org_id, d.delivery_id
+), busy AS (
+  SELECT org_id, webhook_id, count(*) AS n FROM accounts.webhook_deliveries
+   WHERE status = 'pending' AND leased_until IS NOT NULL AND leased_until > $1 GROUP BY org_id, webhook_id
+), taken AS (
+  SELECT org_id, sum(n) AS n FROM busy GROUP BY org_id
+), found AS (
+  SELECT d.org_id, d.delivery_id, d.next_at, coalesce(b.n, 0) + row_number() OVER (PARTITION BY h.org_id, h.webhook_id ORDER BY d.next_at) AS turn
     FROM hooks h
     JOIN accounts.webhooks w ON w.org_id = h.org_id AND w.webhook_id = h.webhook_id
+    JOIN accounts.organizations o ON o.org_id = h.org_id
+    LEFT JOIN busy b ON b.org_id = h.org_id AND b.webhook_id = h.webhook_id
     CROSS JOIN LATERAL (
-      SELECT count(*) AS n FROM accounts.webhook_deliveries b
-       WHERE b.org_id = h.org_id AND b.webhook_id = h.webhook_id AND b.status = 'pending' AND b.leased_until > $1 AND b.next_at > $1) busy
+      SELECT greatest(CASE WHEN w.failing_since IS NULL AND NOT w.slow THEN 4 ELSE 1 END - coalesce(b.n, 0), 0) AS n) room
     CROSS JOIN LATERAL (
-      SELECT org_id, delivery_id, next_at FROM accounts.webhook_deliveries d
-       WHERE d.org_id = h.org_id AND d.webhook_id = h.webhook_id AND d.status = 'pending' AND d.next_at <= $1
-       ORDER BY next_at LIMIT greatest(CASE WHEN w.failing_since IS NULL THEN 4 ELSE 1 END - busy.n, 0)) d
-   ORDER BY d.next_at LIMIT $3
+      (SELECT d.org_id, d.delivery_id, d.next_at FROM accounts.webhook_deliveries d
+        WHERE o.status IN ('active', 'trial') AND d.org_id = h.org_id AND d.webhook_id = h.webhook_id AND d.status = 'pending' AND d.next_at <= $1
+        ORDER BY d.next_at LIMIT room.n)
+      UNION ALL
+      (SELECT d.org_id, d.delivery_id, d.next_at FROM accounts.events e
+         JOIN accounts.webhook_deliveries d ON d.org_id = e.org_id AND d.event_id = e.event_id
+        WHERE o.status NOT IN ('active', 'trial') AND e.org_id = h.org_id AND e.type IN ('organization.suspended', 'organization.closed')
+          AND d.webhook_id = h.webhook_id AND d.status = 'pending' AND d.next_at <= $1
+        ORDER BY d.next_at LIMIT room.n)) d
+), turns AS (
+  SELECT f.org_id, f.delivery_id, f.next_at, coalesce(t.n, 0) + row_number() OVER (PARTITION BY f.org_id ORDER BY f.turn, f.next_at) AS turn
+    FROM found f LEFT JOIN taken t USING (org_id)
+), due AS (
+  SELECT org_id, delivery_id FROM turns WHERE turn <= $4 ORDER BY turn, next_at LIMIT $3
 ), mine AS (
   SELECT l.org_id, l.delivery_id FROM accounts.webhook_deliveries l JOIN due USING (org_id, delivery_id)
    WHERE l.status = 'pending' AND l.next_at <= $1 FOR UPDATE OF l SKIP LOCKED
@@ -165,26 +222,39 @@ UPDATE accounts.webhook_deliveries d SET attempts = d.attempts + 1, next_at = $2
    AND w.org_id = d.org_id AND w.webhook_id = d.webhook_id AND e.org_id = d.org_id AND e.event_id = d.event_id
 RETURNING d.org_id, d.delivery_id, d.webhook_id, d.event_id, w.url, w.secret, w.old_secret, w.old_until, e.payload, d.attempts`
 
+// leaseLock is the advisory lock under which leases are taken: two who count at once
+// what is under way would each fill it.
+const leaseLock = 0x61696161730006
+
 // Lease implements [event.Queue].
-func (s *Events) Lease(ctx context.Context, at, until time.Time, most int) ([]event.Lease, error) {
-	rows, err := s.db.pool.Query(ctx, leaseSQL, at, until, most)
-	if err != nil {
-		return nil, translate(err)
-	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (event.Lease, error) {
-		l := event.Lease{Until: until}
-		var payload string
-		var old *time.Time
-		err := row.Scan(&l.OrgID, &l.DeliveryID, &l.WebhookID, &l.EventID, &l.URL, &l.Secret, &l.OldSecret, &old, &payload, &l.Try)
-		l.Payload, l.OldUntil = []byte(payload), orZero(old)
-		return l, err //nolint:wrapcheck // translated below
+func (s *Events) Lease(ctx context.Context, l event.Leasing) (list []event.Lease, err error) {
+	err = s.db.Do(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(leaseLock)); err != nil {
+			return fmt.Errorf("lock leases: %w", err)
+		}
+		rows, err := tx.Query(ctx, leaseSQL, l.At, l.Until, l.Most, l.MostOfOne)
+		if err != nil {
+			return fmt.Errorf("lease deliveries: %w", err)
+		}
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (event.Lease, error) {
+			got := event.Lease{Until: l.Until}
+			var payload string
+			var old *time.Time
+			err := row.Scan(&got.OrgID, &got.DeliveryID, &got.WebhookID, &got.EventID, &got.URL, &got.Secret, &got.OldSecret, &old, &payload, &got.Try)
+			got.Payload, got.OldUntil = []byte(payload), orZero(old)
+			return got, err //nolint:wrapcheck // wrapped below
+		})
+		if err != nil {
+			return fmt.Errorf("lease deliveries: %w", err)
+		}
+		return nil
 	})
-	return list, translate(err)
+	return list, err
 }
 
 // Settle implements [event.Queue].
-func (s *Events) Settle(ctx context.Context, st event.Settlement) error {
-	return s.db.Do(ctx, func(tx pgx.Tx) error {
+func (s *Events) Settle(ctx context.Context, st event.Settlement) (more bool, err error) {
+	err = s.db.Do(ctx, func(tx pgx.Tx) error {
 		before, err := oneWebhook(ctx, tx, ref{st.OrgID, st.WebhookID}, "FOR NO KEY UPDATE")
 		if fault.Is(err, fault.NotFound) { // deleted meanwhile, and its deliveries with it
 			return nil
@@ -192,14 +262,20 @@ func (s *Events) Settle(ctx context.Context, st event.Settlement) error {
 		if err != nil {
 			return err
 		}
-		if err := settleDelivery(ctx, tx, st); err != nil {
+		if more, err = settleDelivery(ctx, tx, st); err != nil {
 			return err
 		}
 		return settleWebhook(ctx, tx, st, before)
 	})
+	return more, err
 }
 
-func settleDelivery(ctx context.Context, tx pgx.Tx, st event.Settlement) error {
+// moreSQL tells whether any webhook of an organisation has something due.
+const moreSQL = `SELECT EXISTS (SELECT FROM accounts.webhooks w WHERE w.org_id = $1 AND EXISTS (
+	SELECT FROM accounts.webhook_deliveries d WHERE d.org_id = w.org_id AND d.webhook_id = w.webhook_id AND d.status = 'pending' AND d.next_at <= $2))`
+
+// settleDelivery tells whether the organisation has more that is due.
+func settleDelivery(ctx context.Context, tx pgx.Tx, st event.Settlement) (more bool, err error) {
 	var finished *time.Time
 	next := st.NextAt
 	if st.Status != event.Pending {
@@ -212,10 +288,14 @@ func settleDelivery(ctx context.Context, tx pgx.Tx, st event.Settlement) error {
 	b.Queue(`UPDATE accounts.webhook_deliveries SET status = $4, next_at = $5, leased_until = NULL, error = $6, finished_at = $7
 		WHERE org_id = $1 AND delivery_id = $2 AND status = 'pending' AND leased_until = $3 AND next_at = $3`,
 		st.OrgID, st.DeliveryID, st.Until, st.Status, next, st.Error, finished)
+	b.Queue(`UPDATE accounts.webhooks SET slow = $3 WHERE org_id = $1 AND webhook_id = $2 AND slow <> $3`, st.OrgID, st.WebhookID, st.Slow)
+	b.Queue(moreSQL, st.OrgID, st.At).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&more) //nolint:wrapcheck // wrapped below
+	})
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return fmt.Errorf("settle delivery: %w", err)
+		return false, fmt.Errorf("settle delivery: %w", err)
 	}
-	return nil
+	return more, nil
 }
 
 // settleWebhook notes how the webhook does with this attempt, and gives it up where

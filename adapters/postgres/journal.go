@@ -143,12 +143,12 @@ func scanLine(row pgx.CollectableRow) (l accesslog.Line, err error) {
 // pruneBatch is how many rows of a kind one statement removes at most.
 const pruneBatch = 5_000
 
-// Prune removes lines that are older than keep, and idempotency claims that are no
-// more in force, and returns how many.
-func (a *AccessLog) Prune(ctx context.Context, keep time.Duration) (lines, claims int64, err error) {
+// Prune removes lines that are older than keep, but none of the organisations that are
+// held, and idempotency claims that are no more in force, and returns how many.
+func (a *AccessLog) Prune(ctx context.Context, keep time.Duration, held []string) (lines, claims int64, err error) {
 	for {
 		var l, c int64
-		err := a.db.pool.QueryRow(ctx, `SELECT log_lines, claims FROM router.prune_requests($1, $2, $3)`, keep, idempotency.TTL, pruneBatch).Scan(&l, &c)
+		err := a.db.pool.QueryRow(ctx, `SELECT log_lines, claims FROM router.prune_requests($1, $2, $3, $4)`, keep, idempotency.TTL, pruneBatch, present(held)).Scan(&l, &c)
 		lines, claims = lines+l, claims+c
 		if err != nil || (l < pruneBatch && c < pruneBatch) {
 			return lines, claims, translate(err)

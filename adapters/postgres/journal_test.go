@@ -153,7 +153,7 @@ func TestThePrunerKeepsWhatIsInForce(t *testing.T) {
 		  FROM (VALUES (1, interval '89 days'), (2, interval '91 days'), (3, interval '1 min')) AS v(n, age)`)
 	p := postgres.NewAccessLog(f.open(postgres.RoleRouter))
 	for i, want := range [][2]int64{{1, 3}, {0, 0}} {
-		lines, claims, err := p.Prune(t.Context(), 90*24*time.Hour)
+		lines, claims, err := p.Prune(t.Context(), 90*24*time.Hour, nil)
 		if err != nil || lines != want[0] || claims != want[1] {
 			t.Errorf("run %d: %d lines, %d claims, %v; want %v", i, lines, claims, err, want)
 		}
@@ -161,13 +161,22 @@ func TestThePrunerKeepsWhatIsInForce(t *testing.T) {
 	if got := f.scalar(`SELECT string_agg(request_id, ' ' ORDER BY request_id) FROM router.idempotency_claims`); got != "req_1 req_3" {
 		t.Errorf("left: %s", got)
 	}
-	if lines, _, err := p.Prune(t.Context(), 0); err != nil || lines != 1 {
+	if lines, _, err := p.Prune(t.Context(), 0, nil); err != nil || lines != 1 {
 		t.Errorf("asked to keep nothing, it removed %d lines, %v; want that of the day before", lines, err)
 	}
 	f.exec(`INSERT INTO router.access_log SELECT 'org_1', 'req_b' || n, now() - interval '100 days', now(), 1, '', '', '', '', 404, '', '', '', ''
 		FROM generate_series(1, 12001) n`)
-	if lines, _, err := p.Prune(t.Context(), 90*24*time.Hour); err != nil || lines != 12001 {
+	if lines, _, err := p.Prune(t.Context(), 90*24*time.Hour, nil); err != nil || lines != 12001 {
 		t.Errorf("%d lines, %v; want all, in batches", lines, err)
+	}
+	f.exec(`INSERT INTO router.access_log VALUES ('org_2', 'req_h', now() - interval '100 days', now(), 1, '', '', '', '', 404, '', '', '', '');
+		UPDATE accounts.organizations SET legal_hold = true WHERE org_id = 'org_2'`)
+	held, err := postgres.NewKeys(f.open(postgres.RoleAccounts)).HeldOrganizations(t.Context())
+	if err != nil || !slices.Equal(held, []string{"org_2"}) {
+		t.Fatalf("held: %v, %v", held, err)
+	}
+	if lines, _, err := p.Prune(t.Context(), 90*24*time.Hour, held); err != nil || lines != 0 {
+		t.Errorf("%d lines of an organisation under legal hold, %v", lines, err)
 	}
 }
 
@@ -182,7 +191,7 @@ func TestWhoMayDoWhatWithTheJournal(t *testing.T) {
 		{"aiaas_gateway", `SELECT FROM router.access_log`},
 		{"aiaas_gateway", `SELECT FROM router.idempotency_claims`},
 		{"aiaas_gateway", `DELETE FROM router.idempotency_claims`},
-		{"aiaas_gateway", `SELECT router.prune_requests('90 days', '1 day', 1)`},
+		{"aiaas_gateway", `SELECT router.prune_requests('90 days', '1 day', 1, '{}')`},
 		{"aiaas_router", `SELECT FROM router.idempotency_claims`},
 		{"aiaas_router", `UPDATE router.access_log SET count = 1`},
 		{"aiaas_router", `DELETE FROM router.access_log`},

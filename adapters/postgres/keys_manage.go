@@ -150,20 +150,28 @@ func replaceSecret(ctx context.Context, tx pgx.Tx, was apikey.Key, c apikey.Chan
 	}
 	if !c.Secret.Until.IsZero() {
 		_, err := tx.Exec(ctx, `
-			INSERT INTO accounts.api_key_overlaps (org_id, key_id, hash, fingerprint, valid_until, replaced_at)
-			SELECT org_id, key_id, hash, fingerprint, $3, $4 FROM accounts.api_keys WHERE org_id = $1 AND key_id = $2`,
+			INSERT INTO accounts.api_key_overlaps (org_id, key_id, hash, fingerprint, valid_until, replaced_at, secret_by)
+			SELECT org_id, key_id, hash, fingerprint, $3, $4, secret_by FROM accounts.api_keys WHERE org_id = $1 AND key_id = $2`,
 			was.OrgID, was.ID, c.Secret.Until, c.Key.SecretAt)
 		if err != nil {
 			return fmt.Errorf("begin overlap: %w", err)
 		}
 	}
 	_, err := tx.Exec(ctx, `
-		UPDATE accounts.api_keys SET hash = $3, fingerprint = $4, secret_at = $5, rotate_by = $6 WHERE org_id = $1 AND key_id = $2`,
-		was.OrgID, was.ID, c.Secret.Hash[:], c.Key.Fingerprint, c.Key.SecretAt, nullable(c.Key.RotateBy))
+		UPDATE accounts.api_keys SET hash = $3, fingerprint = $4, secret_at = $5, rotate_by = $6, secret_by = `+seenBy("$8", "$7")+`
+		 WHERE org_id = $1 AND key_id = $2`,
+		was.OrgID, was.ID, c.Secret.Hash[:], c.Key.Fingerprint, c.Key.SecretAt, nullable(c.Key.RotateBy), c.Secret.By, c.Secret.ByKey)
 	if err != nil {
 		return fmt.Errorf("replace secret: %w", err)
 	}
 	return nil
+}
+
+// seenBy is who gets to see a secret that is made with a key: whoever may have that
+// key, which is not only its owner. Else a key that somebody made for another could
+// make one whose secret seems to be known to that other alone.
+func seenBy(key, owner string) string {
+	return `coalesce((SELECT b.secret_by FROM accounts.api_keys b WHERE b.org_id = $1 AND b.key_id = ` + key + `), ` + owner + `)`
 }
 
 // updateKey writes what can change without the secret.
@@ -186,7 +194,7 @@ func updateKey(ctx context.Context, tx pgx.Tx, key apikey.Key) error {
 const selectKeys = `
 	SELECT k.org_id, k.key_id, k.project_id, k.name, k.environment, k.fingerprint, k.scopes, k.models,
 	       k.requests_per_minute, k.tokens_per_minute, k.concurrent_requests,
-	       k.expires_at, k.revoked_at, k.revoked_reason, k.kind, k.owner_id, k.ip_allow::text[], k.secret_at, k.rotate_by,
+	       k.expires_at, k.revoked_at, k.revoked_reason, k.kind, k.owner_id, k.ip_allow::text[], k.secret_at, k.secret_by, k.rotate_by,
 	       (SELECT max(v.valid_until) FROM accounts.api_key_overlaps v WHERE v.org_id = k.org_id AND v.key_id = k.key_id),
 	       k.suspended_at, k.last_used_at, k.last_used_from, k.created_by, k.created_at
 	  FROM accounts.api_keys k `
@@ -256,7 +264,7 @@ func scanKey(row pgx.CollectableRow) (apikey.Key, error) {
 	var expires, revoked, rotateBy, overlap, suspended, used *time.Time
 	err := row.Scan(&k.OrgID, &k.ID, &k.ProjectID, &k.Name, &k.Environment, &k.Fingerprint, &scopes, &k.Models,
 		&k.Limits.RequestsPerMinute, &k.Limits.TokensPerMinute, &k.Limits.ConcurrentRequests,
-		&expires, &revoked, &k.RevokedReason, &k.Kind, &k.OwnerID, &networks, &k.SecretAt, &rotateBy,
+		&expires, &revoked, &k.RevokedReason, &k.Kind, &k.OwnerID, &networks, &k.SecretAt, &k.SecretBy, &rotateBy,
 		&overlap, &suspended, &used, &k.LastUsedFrom, &k.CreatedBy, &k.CreatedAt)
 	if err != nil {
 		return apikey.Key{}, fmt.Errorf("scan key: %w", err)
@@ -286,12 +294,12 @@ func insertKey(ctx context.Context, tx pgx.Tx, key apikey.Key, h apikey.Hash) er
 	_, err := tx.Exec(ctx, `
 		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, models,
 		       requests_per_minute, tokens_per_minute, concurrent_requests, expires_at, created_by, created_at,
-		       kind, owner_id, ip_allow, secret_at, rotate_by)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18::text[]::cidr[], $19, $20)`,
+		       kind, owner_id, ip_allow, secret_at, rotate_by, secret_by)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18::text[]::cidr[], $19, $20, `+seenBy("$14", "$21")+`)`,
 		key.OrgID, key.ID, key.ProjectID, key.Name, key.Environment, h[:], key.Fingerprint, fromScopes(key.Scopes), key.Models,
 		key.Limits.RequestsPerMinute, key.Limits.TokensPerMinute, key.Limits.ConcurrentRequests,
 		nullable(key.ExpiresAt), key.CreatedBy, key.CreatedAt,
-		key.Kind, key.OwnerID, fromNetworks(key.IPs), key.SecretAt, nullable(key.RotateBy))
+		key.Kind, key.OwnerID, fromNetworks(key.IPs), key.SecretAt, nullable(key.RotateBy), key.SecretBy)
 	switch {
 	case sqlState(err) == stateForeignKey:
 		return fault.New(fault.NotFound, "there is no such project").At("project_id")

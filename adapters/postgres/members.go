@@ -36,7 +36,7 @@ const maxPrograms = 1000
 // The members of a kind: one form for both.
 const (
 	selectPeople = `
-		SELECT m.user_id AS id, u.email, coalesce(nullif(m.name, ''), u.name) AS name, '' AS description, m.role, m.status, m.status_reason,
+		SELECT m.user_id AS id, u.email, m.name, '' AS description, m.role, m.status, m.status_reason,
 		       m.added_by, m.created_at, m.updated_at
 		  FROM accounts.members m JOIN accounts.users u ON u.user_id = m.user_id WHERE m.org_id = $1`
 	selectPrograms = `
@@ -164,7 +164,7 @@ func (s *Members) Add(ctx context.Context, m member.Member, edit func(member.Sta
 			return err
 		}
 		if m.Kind == member.Person {
-			err = tx.QueryRow(ctx, `SELECT accounts.ensure_user($1, $2, '', $3)`, m.ID, m.Email, m.CreatedAt).Scan(&m.ID)
+			err = tx.QueryRow(ctx, `SELECT accounts.ensure_user($1, $2, $3)`, m.ID, m.Email, m.CreatedAt).Scan(&m.ID)
 			if err != nil {
 				return fmt.Errorf("find person: %w", err)
 			}

@@ -36,6 +36,9 @@ func (s *Members) Change(ctx context.Context, r member.Ref, edit func(member.Sta
 		if err := readScopes(ctx, tx, &st); err != nil {
 			return err
 		}
+		if st.Known, err = knownSecrets(ctx, tx, r.OrgID, r.ID); err != nil {
+			return err
+		}
 		next, rec, err := edit(st)
 		if err != nil {
 			return err
@@ -43,7 +46,7 @@ func (s *Members) Change(ctx context.Context, r member.Ref, edit func(member.Sta
 		if changed = next; rec == nil {
 			return nil
 		}
-		if err := updateMember(ctx, tx, st.Member, next, rec.At); err != nil {
+		if err := updateMember(ctx, tx, next, rec.At); err != nil {
 			return err
 		}
 		if changed, err = getMember(ctx, tx, r); err != nil {
@@ -54,7 +57,7 @@ func (s *Members) Change(ctx context.Context, r member.Ref, edit func(member.Sta
 	return changed, err
 }
 
-func updateMember(ctx context.Context, tx pgx.Tx, before, next member.Member, at time.Time) error {
+func updateMember(ctx context.Context, tx pgx.Tx, next member.Member, at time.Time) error {
 	if next.Kind == member.Program {
 		_, err := tx.Exec(ctx, `
 			UPDATE accounts.service_accounts SET role = $3, status = $4, status_reason = $5, updated_at = $6, name = $7, description = $8
@@ -64,13 +67,9 @@ func updateMember(ctx context.Context, tx pgx.Tx, before, next member.Member, at
 		}
 		return nil
 	}
-	var name *string // what is shown may be the person's own: it becomes the organisation's only where that is asked for
-	if next.Name != before.Name {
-		name = &next.Name
-	}
 	_, err := tx.Exec(ctx, `
-		UPDATE accounts.members SET role = $3, status = $4, status_reason = $5, updated_at = $6, name = coalesce($7, name)
-		 WHERE org_id = $1 AND user_id = $2`, next.OrgID, next.ID, next.Role, next.Status, next.Reason, at, name)
+		UPDATE accounts.members SET role = $3, status = $4, status_reason = $5, updated_at = $6, name = $7
+		 WHERE org_id = $1 AND user_id = $2`, next.OrgID, next.ID, next.Role, next.Status, next.Reason, at, next.Name)
 	if err != nil {
 		return fmt.Errorf("update member: %w", err)
 	}

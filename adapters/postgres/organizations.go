@@ -10,6 +10,16 @@ import (
 	"github.com/aiaas/aiaas/shared/invoice"
 )
 
+// HeldOrganizations lists the organisations under legal hold.
+func (k *Keys) HeldOrganizations(ctx context.Context) (list []string, err error) {
+	rows, err := k.db.pool.Query(ctx, `SELECT accounts.held_organizations()`)
+	if err != nil {
+		return nil, translate(err)
+	}
+	list, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, translate(err)
+}
+
 // Organization implements [invoice.Organizations], under [RoleAccounts].
 func (k *Keys) Organization(ctx context.Context, org string) (invoice.Organization, error) {
 	o := invoice.Organization{ID: org, Projects: map[string]string{}}

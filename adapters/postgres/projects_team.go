@@ -16,11 +16,11 @@ import (
 // selectSeats finds members of an organisation with what they are in a project. Who
 // has no role in it is a row without one.
 const selectSeats = `
-	SELECT h.id, h.email, h.name, coalesce(x.role, ''), coalesce(x.added_by, ''), x.created_at
+	SELECT h.id, h.email, h.name, h.role, coalesce(x.role, ''), coalesce(x.added_by, ''), x.created_at
 	  FROM (
-	    SELECT id, email, name FROM (` + selectPeople + `) people
+	    SELECT id, email, name, role FROM (` + selectPeople + `) people
 	     UNION ALL
-	    SELECT id, email, name FROM (` + selectPrograms + `) programs) h
+	    SELECT id, email, name, role FROM (` + selectPrograms + `) programs) h
 	  LEFT JOIN accounts.project_members x ON x.org_id = $1 AND x.project_id = $2 AND x.member_id = h.id
 	 WHERE `
 
@@ -28,10 +28,11 @@ func scanSeat(projectID string) pgx.RowToFunc[project.Seat] {
 	return func(row pgx.CollectableRow) (project.Seat, error) {
 		s := project.Seat{ProjectID: projectID}
 		var created *time.Time
-		if err := row.Scan(&s.MemberID, &s.Email, &s.Name, &s.Role, &s.AddedBy, &created); err != nil {
+		var role string
+		if err := row.Scan(&s.MemberID, &s.Email, &s.Name, &role, &s.Role, &s.AddedBy, &created); err != nil {
 			return s, fmt.Errorf("scan seat: %w", err)
 		}
-		s.CreatedAt = moment(created)
+		s.Holds, s.CreatedAt = member.RoleOf(role), moment(created)
 		return s, nil
 	}
 }
@@ -76,6 +77,9 @@ func (s *Projects) SetSeat(ctx context.Context, r project.SeatRef, edit func(pro
 	err = s.db.InOrg(ctx, r.OrgID, func(tx pgx.Tx) error {
 		before, err := seat(ctx, tx, r)
 		if err != nil {
+			return err
+		}
+		if before.Known, err = knownSecrets(ctx, tx, r.OrgID, r.MemberID); err != nil {
 			return err
 		}
 		var rec *audit.Record

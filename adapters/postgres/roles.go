@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/member"
@@ -113,11 +114,27 @@ func heldRole(ctx context.Context, tx pgx.Tx, r member.RoleRef) (member.Made, er
 	return m, nil
 }
 
+// knownOfRole reads which secrets of those who have a role others have seen.
+func knownOfRole(ctx context.Context, tx pgx.Tx, r member.RoleRef) ([]apikey.Known, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM (`+holders+`) h WHERE role = $2`, r.OrgID, r.ID)
+	if err != nil {
+		return nil, fmt.Errorf("query holders: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read holders: %w", err)
+	}
+	return knownSecrets(ctx, tx, r.OrgID, ids...)
+}
+
 // ChangeRole implements [member.RoleStore].
 func (s *Members) ChangeRole(ctx context.Context, r member.RoleRef, edit func(member.Made) (member.Made, *audit.Record, error)) (next member.Made, err error) {
 	err = s.db.InOrg(ctx, r.OrgID, func(tx pgx.Tx) error {
 		before, err := heldRole(ctx, tx, r)
 		if err != nil {
+			return err
+		}
+		if before.Known, err = knownOfRole(ctx, tx, r); err != nil {
 			return err
 		}
 		var rec *audit.Record

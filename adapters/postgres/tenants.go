@@ -179,18 +179,18 @@ func (s *Tenants) CreateOrganization(ctx context.Context, f organization.Foundin
 		if err := insertOrganization(ctx, tx, f.Organization); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, `SELECT accounts.ensure_user($1, $2, $3, $4)`, f.UserID, f.Email, f.Person, f.CreatedAt).Scan(&ownerID)
+		err := tx.QueryRow(ctx, `SELECT accounts.ensure_user($1, $2, $3)`, f.UserID, f.Email, f.CreatedAt).Scan(&ownerID)
 		if err != nil {
 			return fmt.Errorf("find owner: %w", err)
 		}
 		batch := &pgx.Batch{}
 		batch.Queue(`INSERT INTO accounts.projects (org_id, project_id, name, created_at) VALUES ($1, $2, $3, $4)`, f.ID, f.ProjectID, f.Project, f.CreatedAt)
-		batch.Queue(`INSERT INTO accounts.members (org_id, user_id, role, added_by, created_at) VALUES ($1, $2, 'owner', $3, $4)`,
-			f.ID, ownerID, f.Key.CreatedBy, f.CreatedAt)
+		batch.Queue(`INSERT INTO accounts.members (org_id, user_id, role, name, added_by, created_at) VALUES ($1, $2, 'owner', $3, $4, $5)`,
+			f.ID, ownerID, f.Person, f.Key.CreatedBy, f.CreatedAt)
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 			return fmt.Errorf("insert project and owner: %w", err)
 		}
-		f.Key.OwnerID = ownerID
+		f.Key.OwnerID, f.Key.SecretBy = ownerID, ownerID // who shows it to him, is the platform
 		if err := insertKey(ctx, tx, f.Key, f.Hash); err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ func memberRoutes() []function.Route {
 	g := routes{"Members", authz.MembersRead, authz.MembersWrite}
 	return []function.Route{
 		g.get("/v1/members", "listMembers", "List the members",
-			"The people of the organisation, the oldest first; for who manages projects only, those of the own projects."),
+			"The people of the organisation, in the order of their ids; for who manages projects only, those of the own projects."),
 		g.create("/v1/members", "addMember", "Add a member",
 			"The person is known by e-mail address, and may be a member of other organisations too. Nobody gives a role as high as the own; an owner may make another owner."),
 		g.get("/v1/members/{id}", "getMember", "Show a member", ""),

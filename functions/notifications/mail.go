@@ -67,7 +67,7 @@ type Mail struct {
 	ID            string     `json:"id"`
 	Kind          string     `json:"kind" example:"budget.threshold_reached"`
 	Recipient     string     `json:"recipient"`
-	Status        string     `json:"status" enum:"queued,sent,failed" doc:"Sent: a mail server has accepted it for delivery. Failed: it was refused, or not accepted within two days."`
+	Status        string     `json:"status" enum:"queued,sent,failed,suppressed" doc:"Sent: a mail server has accepted it for delivery. Failed: it was refused, or not accepted within two days. Suppressed: its recipient had too many of its kind within the hour."`
 	Attempts      int        `json:"attempts"`
 	LastError     *string    `json:"last_error" doc:"Why the last attempt did not succeed: the answer of the mail server, if there was one."`
 	CreatedAt     time.Time  `json:"created_at"`
@@ -102,7 +102,7 @@ func exampleMail() Mail {
 
 type listMailsInput struct {
 	rest.Paging
-	Status    string `query:"status" enum:"queued,sent,failed" doc:"Only those."`
+	Status    string `query:"status" enum:"queued,sent,failed,suppressed" doc:"Only those."`
 	Kind      string `query:"kind" maxLength:"100" doc:"Only of a kind."`
 	Recipient string `query:"recipient" maxLength:"254" doc:"Only to an address."`
 }

@@ -60,14 +60,23 @@ func register(api *rest.API, h *handlers) {
 
 // Pruner removes old lines.
 type Pruner interface {
-	Prune(ctx context.Context, keep time.Duration) (lines, claims int64, err error)
+	Prune(ctx context.Context, keep time.Duration, held []string) (lines, claims int64, err error)
+}
+
+// Holds tells of which organisations nothing may be removed.
+type Holds interface {
+	HeldOrganizations(ctx context.Context) ([]string, error)
 }
 
 // Jobs are the function's jobs.
-func Jobs(p Pruner) map[string]function.Job {
+func Jobs(p Pruner, h Holds) map[string]function.Job {
 	return map[string]function.Job{
 		JobPrune: func(ctx context.Context) (function.Counts, error) {
-			lines, claims, err := p.Prune(ctx, Retention)
+			held, err := h.HeldOrganizations(ctx)
+			if err != nil {
+				return nil, err
+			}
+			lines, claims, err := p.Prune(ctx, Retention, held)
 			if lines+claims == 0 {
 				return nil, err
 			}

@@ -64,7 +64,7 @@ func (n *NewKey) key(p authz.Principal, secret Secret, now time.Time) Key {
 	return Key{
 		ID: id.New(id.Key), OrgID: p.OrgID, ProjectID: n.ProjectID, Name: n.Name, Environment: n.Environment,
 		Fingerprint: secret.Fingerprint(), Scopes: n.Scopes, Models: n.Models, IPs: n.IPs, Limits: n.Limits, ExpiresAt: n.ExpiresAt,
-		Kind: kindOf(n.OwnerID), OwnerID: n.OwnerID, SecretAt: now, RotateBy: now.Add(n.Environment.RotateAfter()),
+		Kind: kindOf(n.OwnerID), OwnerID: n.OwnerID, SecretAt: now, SecretBy: p.OwnerID, RotateBy: now.Add(n.Environment.RotateAfter()),
 		CreatedBy: p.Actor(), CreatedAt: now,
 	}
 }

@@ -84,7 +84,7 @@ func (o *FoundedOrg) addKey(name string, now time.Time, scopes ...authz.Scope) S
 	k := Key{
 		ID: id.New(id.Key), OrgID: o.ID, ProjectID: o.ProjectID, Name: name, Environment: Production,
 		Fingerprint: s.Fingerprint(), Scopes: scopes, CreatedBy: founder, CreatedAt: now,
-		Kind: PersonalKey, OwnerID: o.OwnerID, SecretAt: now, RotateBy: now.Add(Production.RotateAfter()),
+		Kind: PersonalKey, OwnerID: o.OwnerID, SecretAt: now, SecretBy: o.OwnerID, RotateBy: now.Add(Production.RotateAfter()),
 	}
 	o.Keys = append(o.Keys, FoundedKey{Key: k, Hash: s.Hash()})
 	o.Audit = append(o.Audit, audit.Record{

@@ -49,7 +49,7 @@ func (s *Service) Rotate(ctx context.Context, p authz.Principal, keyID string, o
 		if overlap > 0 {
 			detail["overlap_until"] = k.Overlap
 		}
-		return &Replacement{Hash: secret.Hash(), Until: k.Overlap}, detail, nil
+		return &Replacement{Hash: secret.Hash(), By: p.OwnerID, ByKey: p.KeyID, Until: k.Overlap}, detail, nil
 	}})
 	if err != nil {
 		return Rotated{}, err

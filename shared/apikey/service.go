@@ -28,6 +28,7 @@ type Key struct {
 	OwnerID       string         // the member or service account that it acts for
 	IPs           []netip.Prefix // where it may be used from; none: anywhere
 	SecretAt      time.Time      // since when its secret is the one it has
+	SecretBy      string         // the member or service account that saw that secret; of a new one: who asks for it
 	RotateBy      time.Time      // when its secret is due to be changed
 	Overlap       time.Time      // until when the secret before works too; zero: there is none
 	SuspendedAt   time.Time      // zero: not suspended
@@ -170,7 +171,9 @@ type Change struct {
 
 // Replacement is a new secret.
 type Replacement struct {
-	Hash Hash
+	Hash  Hash
+	By    string // the member or service account that asks for it
+	ByKey string // and by which key: who knows that one's secret, may be who asks
 	// Until is when the secret before ceases to work; zero ends it at once. Those
 	// before that one end in any case.
 	Until time.Time

@@ -13,7 +13,10 @@
 // is not as it was sealed. What is past its retention is removed by [Retention],
 // which leaves a signed [Checkpoint] for the rest to go on from.
 //
-// What can't be proven: a change to a record before it is sealed (about a second),
+// What can't be proven: a change to a record before it is sealed (about a second;
+// one that waits longer than [HeadGrace] is a finding), that a record was entered at
+// the time that it names (who may write to the database can enter one with an older
+// time, which is sealed like any other; see [Report.Late]),
 // a cut of what no signed head covers yet (see [HeadEvery]), and the deeds of who
 // holds the signing key, or may write to the database and delete from the file
 // store both; for the latter, keep the store in a bucket that refuses deletion.

@@ -208,6 +208,13 @@ type exportReader struct {
 	prev    Hash // of the first line
 	last    Link
 	trailer *Trailer
+	seals   []seal // of all lines: the signed head comes after them
+}
+
+// seal is what a line says of its place.
+type seal struct {
+	hash Hash
+	at   time.Time
 }
 
 func (x *exportReader) read(r io.Reader) error {
@@ -280,6 +287,14 @@ func (x *exportReader) line(line []byte) error {
 	if first {
 		x.org, x.prev, x.report.From = d.OrgID, d.Prev, d.Seq
 	}
+	sealedAt, err := time.Parse(timeForm, d.SealedAt)
+	if err != nil {
+		return bad(d.Seq, auditID, ExportChanged, "record %d has a form that is not known here", d.Seq)
+	}
+	x.seals = append(x.seals, seal{l.Hash, sealedAt})
+	if sealedAt.Sub(recorded(d.Record)) > LateAfter {
+		x.report.Late++
+	}
 	x.last = Link{OrgID: d.OrgID, Seq: d.Seq, Hash: l.Hash, Source: d.Source}
 	x.report.To = d.Seq
 	x.report.Checked++
@@ -308,6 +323,41 @@ func (x *exportReader) end(line []byte) error {
 	case t.Count > 0 && (t.OrgID != x.org || t.Prev != x.prev || t.Hash != x.last.Hash):
 		return bad(0, "", ExportChanged, "the lines are not those of the trailer")
 	}
+	return x.head(t)
+}
+
+// head checks the signed head against the line of its place: a chain that was
+// computed anew hangs together, and only this tells. A chain without a head that
+// should have had one by then is not proven.
+func (x *exportReader) head(t *Trailer) error {
+	covered := t.From - 1
+	if h := t.Head; h != nil {
+		switch {
+		case !x.ring.signed(*h) || h.Type != kindHead || h.OrgID != t.OrgID:
+			return bad(max(h.Seq, 0), "", HeadForged, "the signed head of record %d is not one that a known key has signed for this chain", h.Seq)
+		case h.Seq > t.To:
+			return bad(t.To+1, "", TailCut, "the export ends at record %d, and a signed head says that the chain went to %d", t.To, h.Seq)
+		case h.Seq < t.From:
+			return bad(0, "", ExportChanged, "the signed head covers no line")
+		case x.seals[h.Seq-t.From].hash != h.Hash:
+			return bad(t.From, "", ChainRewritten, "of the records %d to %d one was changed after record %d was signed, and the chain computed anew", t.From, h.Seq, h.Seq)
+		}
+		covered = h.Seq
+	}
 	x.report.Head = t.Head
+	if covered < t.To {
+		if at := x.seals[covered+1-t.From].at; at.Before(t.At.Add(-HeadGrace)) {
+			return bad(covered+1, "", HeadMissing, "no signed head covers record %d, which was sealed at %s", covered+1, timeText(at))
+		}
+	}
 	return nil
+}
+
+// recorded is the time that a record names; the zero time is none that can be read.
+func recorded(r *recordDocument) time.Time {
+	at, err := time.Parse(timeForm, r.At)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }

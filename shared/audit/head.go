@@ -80,13 +80,18 @@ func (r Ring) read(body []byte) (Head, error) {
 	if err := jsonv2.Unmarshal(body, &h, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return h, errForged
 	}
-	bare := h
-	bare.Signature = nil
-	text, err := canonical(bare)
-	if err != nil || h.Version != Version || !r.verify(h.KeyID, text, h.Signature) {
+	if !r.signed(h) {
 		return h, errForged
 	}
 	return h, nil
+}
+
+// signed reports whether a statement has the signature of a key.
+func (r Ring) signed(h Head) bool {
+	bare := h
+	bare.Signature = nil
+	text, err := canonical(bare)
+	return err == nil && h.Version == Version && r.verify(h.KeyID, text, h.Signature)
 }
 
 // The places of statements in the file store.

@@ -43,6 +43,8 @@ type Prunable interface {
 	// Old returns the last link of the longest beginning of a chain in which all
 	// records were made and sealed before a moment; nil where there is none.
 	Old(ctx context.Context, org string, before time.Time) (*Link, error)
+	// SaveKey is that of [Chains].
+	SaveKey(ctx context.Context, k PublicKey) error
 	// SaveCheckpoint stores a statement; one of the same place stays as it is.
 	SaveCheckpoint(ctx context.Context, c Checkpoint, body []byte) error
 	// Shorten removes links up to a place that a checkpoint covers.
@@ -157,6 +159,9 @@ func (r *Retention) checkpoint(ctx context.Context, org string, previous int64, 
 	c, body, err := r.Signer.signed(Checkpoint{Type: kindCheckpoint, OrgID: org, Seq: last.Seq, Hash: last.Hash, Previous: previous, At: r.Now()})
 	if err != nil {
 		return err
+	}
+	if err := r.Chains.SaveKey(ctx, r.Signer.Public()); err != nil {
+		return fmt.Errorf("note the signing key: %w", err)
 	}
 	name := fileOf(checkpointsOf(org), last.Seq)
 	err = r.Files.Put(ctx, name, body)

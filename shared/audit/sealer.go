@@ -17,12 +17,21 @@ import (
 // end of a chain, by whoever may change all tables, without showing.
 const HeadEvery = 2 * time.Second
 
+// headPause is the longest that an organisation whose head could not be stored waits
+// for its next try: the head should come before [HeadGrace] is over.
+const headPause = HeadGrace / 2
+
 // The bounds of one run of the sealer.
 const (
 	sealBatch  = 500              // pending records that are read at once from one schema
 	sealRounds = 40               // batches of one run: the next goes on
 	headBatch  = 500              // organisations whose heads are signed in one run
-	putLimit   = 10 * time.Second // a file store may take so long: the chain is held meanwhile
+	putLimit   = 5 * time.Second  // a file store may take so long: the chain is held meanwhile
+
+	// headStrikes heads that fail one after the other end a run: then it is the file
+	// store, and not the folder of one organisation.
+	headStrikes = 5
+	headErrors  = 10 // are told of one run; the others are counted
 )
 
 // Cursor is a place among the pending records of all organisations.
@@ -51,8 +60,14 @@ type Chains interface {
 	// appends to a chain, whatever the number of processes.
 	Append(ctx context.Context, org string, entries []Entry, link func(prev *Link, e *Entry) (Link, error)) (int, error)
 	// Unsigned returns organisations whose chains go on past their signed heads,
-	// where the last head is from before a moment.
-	Unsigned(ctx context.Context, before time.Time, most int) ([]string, error)
+	// where the last head is from before a moment, and that need not wait after a
+	// failure. Those that have failed come last.
+	Unsigned(ctx context.Context, now, before time.Time, most int) ([]string, error)
+	// Postpone notes that a head could not be stored: the organisation is not among
+	// the unsigned for a while, which grows with each failure up to longest.
+	Postpone(ctx context.Context, org string, now time.Time, longest time.Duration) error
+	// SaveKey notes a key before it signs. One that is known stays as it is.
+	SaveKey(ctx context.Context, k PublicKey) error
 	// Extend calls put with the end of a chain that goes on past its heads, and notes
 	// that a head covers it, unless put fails. One at a time extends a chain's heads.
 	Extend(ctx context.Context, org string, at time.Time, put func(State) error) error
@@ -144,26 +159,64 @@ func (s *Sealer) sealOrg(ctx context.Context, org string, list []Entry) (int, er
 	return n, nil
 }
 
-// sign puts signed heads into the file store. A store that does not answer is not
-// asked again in the same run.
+// sign puts signed heads into the file store. An organisation whose head can't be
+// stored holds up no other; a store that takes none is not asked on in the same run.
 func (s *Sealer) sign(ctx context.Context) (int, error) {
-	orgs, err := s.Chains.Unsigned(ctx, s.Now().Add(-HeadEvery), headBatch)
+	now := s.Now()
+	orgs, err := s.Chains.Unsigned(ctx, now, now.Add(-HeadEvery), headBatch)
 	if err != nil {
 		return 0, fmt.Errorf("look for unsigned chains: %w", err)
 	}
-	n := 0
-	for _, org := range orgs {
-		extendErr := s.Chains.Extend(ctx, org, s.Now(), func(st State) error { return s.put(ctx, org, st) })
-		switch {
-		case extendErr == nil:
-			n++
-			continue
-		case !fault.Is(extendErr, fault.Conflict):
-			return n, errors.Join(err, fmt.Errorf("sign head of %s: %w", org, extendErr))
-		}
-		err = errors.Join(err, fmt.Errorf("sign head of %s: %w", org, extendErr))
+	if len(orgs) == 0 {
+		return 0, nil
 	}
-	return n, err
+	if err := s.Chains.SaveKey(ctx, s.Signer.Public()); err != nil {
+		return 0, fmt.Errorf("note the signing key: %w", err)
+	}
+	var errs []error
+	n, untold, strikes := 0, 0, 0
+	for _, org := range orgs {
+		err := s.signOrg(ctx, org)
+		if err == nil {
+			n, strikes = n+1, 0
+			continue
+		}
+		if len(errs) < headErrors {
+			errs = append(errs, err)
+		} else {
+			untold++
+		}
+		if fault.Is(err, fault.Conflict) { // the store answers
+			strikes = 0
+			continue
+		}
+		if strikes++; strikes == headStrikes || ctx.Err() != nil {
+			break
+		}
+	}
+	if untold > 0 {
+		errs = append(errs, fmt.Errorf("and %d more heads were not signed", untold))
+	}
+	return n, errors.Join(errs...)
+}
+
+// signOrg signs the head of one organisation. Its error says whether the file store
+// failed or the database.
+func (s *Sealer) signOrg(ctx context.Context, org string) error {
+	var putErr error
+	err := s.Chains.Extend(ctx, org, s.Now(), func(st State) error {
+		putErr = s.put(ctx, org, st)
+		return putErr
+	})
+	if err == nil {
+		return nil
+	}
+	if putErr != nil {
+		err = fmt.Errorf("store the signed head of %s in the file store: %w", org, putErr)
+	} else {
+		err = fmt.Errorf("sign head of %s: %w", org, err)
+	}
+	return errors.Join(err, s.Chains.Postpone(ctx, org, s.Now(), headPause))
 }
 
 // put stores the head of a chain. A crash may have left one of the same place; one

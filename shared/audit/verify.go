@@ -6,14 +6,21 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 )
 
 // HeadGrace is how long a link may stand without a signed head before that counts
-// as one that was removed.
+// as one that was removed, and a record without its link before that counts as a
+// sealer that was stopped: so long, the record could be changed without a trace.
 const HeadGrace = time.Minute
+
+// LateAfter is how much later than the time that it names a record may be sealed
+// without being counted in [Report.Late].
+const LateAfter = 10 * time.Minute
 
 const verifyPage = 500 // links that are read at once
 
@@ -25,6 +32,9 @@ type Records interface {
 	Loose(ctx context.Context, org, after string, most int) ([]string, error)
 	// Waiting counts the pending, and names one whose record is gone; "" for none.
 	Waiting(ctx context.Context, org string) (pending int64, lost string, err error)
+	// Overdue lists ids after one, in order, that have been pending for longer than
+	// grace.
+	Overdue(ctx context.Context, org string, grace time.Duration, after string, most int) ([]string, error)
 }
 
 // ChainReader reads an organisation's chain.
@@ -37,6 +47,8 @@ type ChainReader interface {
 	State(ctx context.Context, org string) (State, error)
 	// Checkpoint returns the last checkpoint's place and statement; 0 for none.
 	Checkpoint(ctx context.Context, org string) (seq int64, body []byte, err error)
+	// Owner reports whether there is an organisation of that id.
+	Owner(ctx context.Context, org string) (bool, error)
 }
 
 // Reason is what is wrong with a record or its link.
@@ -46,7 +58,7 @@ type Reason string
 const (
 	RecordChanged    Reason = "record_changed"    // the record, or its link, is not what was sealed
 	RecordMissing    Reason = "record_missing"    // its link is there, or it was pending, and it is gone
-	RecordUnsealed   Reason = "record_unsealed"   // it was entered past the sealer
+	RecordUnsealed   Reason = "record_unsealed"   // it was entered past the sealer, or the sealer does not come to it
 	LinkMissing      Reason = "link_missing"      // the chain has a gap
 	LinkMoved        Reason = "link_moved"        // it does not follow on the one before it
 	ChainRewritten   Reason = "chain_rewritten"   // it was computed anew after it was signed
@@ -69,6 +81,7 @@ type Report struct {
 	Checked  int64 // records that are as they were sealed
 	From, To int64 // their places; 0 where there are none
 	Pending  int64 // records that wait to be sealed
+	Late     int64 // of the checked, those sealed later than [LateAfter]: entered later than they say, or the sealer stood still
 	FirstBad *Finding
 	Head     *Head // the last signed head that fits; nil for none
 }
@@ -86,7 +99,8 @@ type Verifier struct {
 	Now     func() time.Time
 }
 
-// Verify checks an organisation's chain to its first flaw.
+// Verify checks an organisation's chain to its first flaw. NotFound: there is no
+// such organisation, and nothing of one that was.
 func (v *Verifier) Verify(ctx context.Context, org string) (Report, error) {
 	for {
 		r, err := v.verify(ctx, org)
@@ -96,9 +110,21 @@ func (v *Verifier) Verify(ctx context.Context, org string) (Report, error) {
 	}
 }
 
+// known refuses to call the audit of an organisation right that nobody knows.
+func (w *walk) known(ctx context.Context) error {
+	if w.org == PlatformOrg || w.report.Checked > 0 || w.report.Pending > 0 || w.first > 0 {
+		return nil
+	}
+	known, err := w.Chain.Owner(ctx, w.org)
+	if err == nil && !known {
+		err = fault.New(fault.NotFound, "there is no organization %q, and no record of one", w.org)
+	}
+	return err
+}
+
 func (v *Verifier) verify(ctx context.Context, org string) (Report, error) {
 	w := &walk{Verifier: v, org: org, started: v.Now()}
-	for _, step := range []func(context.Context) error{w.begin, w.chain, w.tail, w.loose, w.waiting} {
+	for _, step := range []func(context.Context) error{w.begin, w.chain, w.tail, w.loose, w.waiting, w.overdue, w.known} {
 		if err := step(ctx); err != nil {
 			var f *flaw
 			if !errors.As(err, &f) {
@@ -239,6 +265,9 @@ func (w *walk) link(ctx context.Context, l *Link, entries map[key]*Entry) error 
 	}
 	w.report.To, w.last = l.Seq, *l
 	w.report.Checked++
+	if l.SealedAt.Sub(l.At) > LateAfter {
+		w.report.Late++
+	}
 	if w.open == nil {
 		w.open = new(*l)
 	}
@@ -406,7 +435,7 @@ func (w *walk) loose(ctx context.Context) error {
 				break
 			}
 			after = ids[len(ids)-1]
-			if err := w.unsealed(ctx, source, ids); err != nil {
+			if err := w.unsealed(ctx, source, ids, "a record of %s was entered past the chain"); err != nil {
 				return err
 			}
 		}
@@ -414,7 +443,9 @@ func (w *walk) loose(ctx context.Context) error {
 	return nil
 }
 
-func (w *walk) unsealed(ctx context.Context, source function.Service, ids []string) error {
+// unsealed finds the first of the ids that has a record and no link. format says of
+// which schema.
+func (w *walk) unsealed(ctx context.Context, source function.Service, ids []string, format string) error {
 	linked, err := w.Chain.Linked(ctx, w.org, source, ids)
 	if err != nil {
 		return err
@@ -427,7 +458,30 @@ func (w *walk) unsealed(ctx context.Context, source function.Service, ids []stri
 	if err != nil || len(still) == 0 {
 		return err
 	}
-	return bad(0, still[0].ID, RecordUnsealed, "a record of %s was entered past the chain", source)
+	first := slices.MinFunc(still, func(a, b Entry) int { return strings.Compare(a.ID, b.ID) })
+	return bad(0, first.ID, RecordUnsealed, format, source)
+}
+
+// overdue finds records that the sealer should have come to. Those that have links
+// it only has not settled.
+func (w *walk) overdue(ctx context.Context) error {
+	for _, source := range Sources() {
+		after := ""
+		for {
+			ids, err := w.Records[source].Overdue(ctx, w.org, HeadGrace, after, verifyPage)
+			if err != nil {
+				return err
+			}
+			if len(ids) == 0 {
+				break
+			}
+			after = ids[len(ids)-1]
+			if err := w.unsealed(ctx, source, ids, "a record of %s has waited for more than a minute to be sealed: the sealer does not come to it"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // waiting counts what is not sealed yet.

@@ -73,6 +73,9 @@ func Unannounced() []string {
 const (
 	TypeTest      = "webhook.test"
 	TypeThreshold = "budget.threshold_reached"
+	// These are told also to an organisation that hears of nothing else any more.
+	TypeSuspended = "organization.suspended"
+	TypeClosed    = "organization.closed"
 )
 
 // ActionThreshold is the action of the record that a budget has reached a
@@ -156,10 +159,10 @@ func organizationTypes() []source {
 			Field{"plan", "The plan."}, Field{"plan_before", "The plan before."}, Field{"changed", "What was changed."}).having("plan"),
 		of("organization.change", "organization.updated", "organization", "The organisation or its settings were changed.", Field{"changed", "What was changed."}),
 		of("entitlement.change", "organization.models_changed", "organization", "Other models can be used than before.", Field{"changed", "Which of the lists."}),
-		of("organization.suspend", "organization.suspended", "organization", "The organisation was suspended: its keys do not work.", reason),
+		of("organization.suspend", TypeSuspended, "organization", "The organisation was suspended: its keys do not work.", reason),
 		of("organization.activate", "organization.activated", "organization", "The organisation is active again.", reason),
-		of("organization.close", "organization.closed", "organization", "The organisation was closed.", reason),
-		of("organization.delete", "organization.closed", "organization", "The organisation was closed.", reason),
+		of("organization.close", TypeClosed, "organization", "The organisation was closed.", reason),
+		of("organization.delete", TypeClosed, "organization", "The organisation was closed.", reason),
 		of("project.create", "project.created", "project", "A project was created.", name),
 		of("project.change", "project.updated", "project", "A project was changed.", name, Field{"changed", "What was changed."}),
 		of("project.archive", "project.archived", "project", "A project was archived.", name),

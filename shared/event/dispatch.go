@@ -26,8 +26,11 @@ type Log interface {
 	// What belongs to no organisation becomes the platform's own.
 	Publish(ctx context.Context, events []Event, at time.Time) error
 	// Prune removes at most so many events from before a moment, with their
-	// deliveries, and tells how many.
+	// deliveries, and tells how many. Those of an organisation under legal hold stay.
 	Prune(ctx context.Context, before time.Time, most int) (int, error)
+	// Abandon gives up, at a moment, at most so many deliveries of organisations that
+	// are not served, which have been due since before another, and tells how many.
+	Abandon(ctx context.Context, before, at time.Time, most int) (int, error)
 }
 
 // Dispatcher moves events from the outboxes to the log. Several may run at once.
@@ -83,17 +86,32 @@ func (d *Dispatcher) drain(ctx context.Context, o Outbox) (moved int64, err erro
 	}
 }
 
-// Prune removes events that are older than [Kept].
+// Prune removes events that are older than [Kept], and gives up what a suspended
+// organisation could not hear for as long as deliveries are tried.
 func (d *Dispatcher) Prune(ctx context.Context) (function.Counts, error) {
-	var gone int64
+	now := d.Now()
+	gone, err := inBatches(func() (int, error) { return d.Log.Prune(ctx, now.Add(-Kept), pruneBatch) })
+	given, err2 := inBatches(func() (int, error) { return d.Log.Abandon(ctx, now.Add(-tryingFor), now, pruneBatch) })
+	counts := function.Counts{}
+	if gone > 0 {
+		counts["events"] = gone
+	}
+	if given > 0 {
+		counts["given_up"] = given
+	}
+	if len(counts) == 0 {
+		counts = nil
+	}
+	return counts, errors.Join(err, err2)
+}
+
+// inBatches repeats what does at most [pruneBatch] until it finds less to do.
+func inBatches(batch func() (int, error)) (total int64, err error) {
 	for {
-		n, err := d.Log.Prune(ctx, d.Now().Add(-Kept), pruneBatch)
-		gone += int64(n)
+		n, err := batch()
+		total += int64(n)
 		if err != nil || n < pruneBatch {
-			if gone == 0 {
-				return nil, err
-			}
-			return function.Counts{"events": gone}, err
+			return total, err
 		}
 	}
 }

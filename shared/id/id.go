@@ -1,6 +1,9 @@
 // Package id makes identifiers: a type prefix and a UUIDv7 without dashes, as
 // in "org_0199c0b2f3a47c1e8d6a5b4c3d2e1f00". They sort by time of creation, so
 // they are kind to B-trees, and the prefix makes a misplaced id visible.
+//
+// Those of people are random, a UUIDv4: one person has one id in all organisations,
+// and none of them is to learn from it since when another has known him.
 package id
 
 import (
@@ -34,7 +37,11 @@ const (
 
 // New returns a fresh id with the given prefix.
 func New(prefix string) string {
-	u := uuid.Must(uuid.NewV7()) // fails only where the system has no randomness
+	fresh := uuid.NewV7
+	if prefix == User {
+		fresh = uuid.NewRandom
+	}
+	u := uuid.Must(fresh()) // fails only where the system has no randomness
 	b := make([]byte, 0, len(prefix)+1+32)
 	b = append(b, prefix...)
 	b = append(b, '_')

@@ -5,11 +5,11 @@ import (
 	"net/mail"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/naming"
 )
 
 // The bounds of what stands on an invoice's head.
@@ -124,8 +124,5 @@ func checkLine(member, text string) error {
 	if len(text) > maxText {
 		return fault.New(fault.Unprocessable, "at most %d bytes a line", maxText).At(member)
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
-		return fault.New(fault.Unprocessable, "no control characters").At(member)
-	}
-	return nil
+	return naming.Line(member, text, maxText)
 }

@@ -42,6 +42,9 @@ const (
 	StatusQueued Status = "queued"
 	StatusSent   Status = "sent"   // somebody has accepted it for delivery
 	StatusFailed Status = "failed" // refused, or given up
+	// StatusSuppressed is of one that was not sent, for its recipient had too many of
+	// its kind within the hour.
+	StatusSuppressed Status = "suppressed"
 )
 
 // Statuses lists all of them.

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
@@ -136,9 +137,10 @@ type Standing struct {
 	Member    Member // the one to be changed
 	Platform  bool   // the organisation is the platform's own
 	Roles     map[string]authz.CustomRole
-	OtherTops int           // active people of the highest role, besides the one to be changed
-	Scopes    []authz.Scope // what his keys grant, together; not read for an addition
-	Heir      *Member       // who is to have his keys; nil where nobody is named
+	OtherTops int            // active people of the highest role, besides the one to be changed
+	Scopes    []authz.Scope  // what his keys grant, together; not read for an addition
+	Known     []apikey.Known // secrets of his keys that others have seen; read for a change only
+	Heir      *Member        // who is to have his keys; nil where nobody is named
 }
 
 // Store keeps members and service accounts. Every method works within one

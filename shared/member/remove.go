@@ -109,13 +109,15 @@ func (st *Standing) subject(m Member) authz.Subject {
 }
 
 // further tells whether one decision reaches beyond another. What is one's own is as
-// far for both, save that by keys one gets at the secrets of one's other keys.
+// far for both, save that the heir's usage is none of whoever knows the secret, and
+// that by keys one gets at the secrets of one's other keys.
 func further(has, had authz.Decision) bool {
 	a, b := has.Reach, had.Reach
 	if b.All {
 		return false
 	}
 	beyond := func(project string) bool { return !slices.Contains(b.Projects, project) }
-	own := a.OwnerID != "" && (b.OwnerID == "" || has.Scope == authz.KeysWrite)
+	others := []authz.Scope{authz.KeysWrite, authz.UsageRead, authz.AnalyticsRead}
+	own := a.OwnerID != "" && (b.OwnerID == "" || slices.Contains(others, has.Scope))
 	return a.All || own || slices.ContainsFunc(a.Projects, beyond)
 }

@@ -3,8 +3,10 @@ package member
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
@@ -65,7 +67,26 @@ func checkPermissions(list []authz.Action, reach authz.Width) error {
 			return fault.New(fault.Unprocessable, "%q is of built-in roles only", string(a)).At("permissions")
 		}
 	}
-	return nil
+	return checkReach(list, reach)
+}
+
+// checkReach refuses rights that are of the whole organisation or of nothing: what a
+// narrow reach seems to give of them, it would not.
+func checkReach(list []authz.Action, reach authz.Width) error {
+	if reach == authz.Organization {
+		return nil
+	}
+	var wide []string
+	for _, a := range tidy(list) {
+		if !authz.Narrowable(a) {
+			wide = append(wide, string(a))
+		}
+	}
+	if len(wide) == 0 {
+		return nil
+	}
+	return fault.New(fault.Unprocessable, "with the reach %q a role has no right to what belongs to the whole organization: %s", string(reach), strings.Join(wide, ", ")).
+		At("permissions").With("permissions", wide)
 }
 
 // tidy sorts permissions and has each once.
@@ -86,8 +107,9 @@ type Made struct {
 	CreatedBy   string
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
-	Members     int  // who have it
-	Mine        bool // whoever asks has it himself
+	Members     int            // who have it
+	Mine        bool           // whoever asks has it himself
+	Known       []apikey.Known // secrets of the keys of those who have it, that others have seen; read for a change only
 }
 
 // show is the role with the reach of each of its permissions.
@@ -263,6 +285,9 @@ func (s *Roles) Change(ctx context.Context, p authz.Principal, roleID string, c 
 		if next.Name == before.Name && next.Description == before.Description && next.Reach == before.Reach && slices.Equal(next.Permissions, before.Permissions) {
 			return next, nil, nil
 		}
+		if err := apikey.CheckWidened(next.Known, s.Now(), next.as); err != nil {
+			return next, nil, err
+		}
 		next.UpdatedAt = s.Now()
 		detail := next.detail()
 		detail["before"] = before.detail()
@@ -273,6 +298,14 @@ func (s *Roles) Change(ctx context.Context, p authz.Principal, roleID string, c 
 		return Role{}, err
 	}
 	return m.show(), s.Bump.Bump(context.WithoutCancel(ctx), p.OrgID)
+}
+
+// as is what anybody is under the role as it is now.
+func (m Made) as(who apikey.Standing) authz.Subject {
+	if who.StoredRole == m.ID {
+		who.Custom = authz.CustomRole{Permissions: m.Permissions, Reach: m.Reach}
+	}
+	return who.Subject
 }
 
 // mayChange refuses one's own role, one that has rights above one's own, and one

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
@@ -128,7 +129,8 @@ func (st *Standing) role(stored string) (authz.CustomRole, error) {
 	return custom, nil
 }
 
-// List returns a page of those that the principal may see, the oldest first.
+// List returns a page of those that the principal may see, in the order of their ids:
+// of people that is none, of programs the oldest first.
 func (s *Service) List(ctx context.Context, p authz.Principal, kind Kind, after string, limit int) ([]Member, error) {
 	reach, err := p.Reach(ctx, kind.read())
 	if err != nil {
@@ -210,7 +212,7 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 			if err := s.mayGive(ctx, p, st, next.Role); err != nil {
 				return next, nil, err
 			}
-			if err := st.widensNoKey(p, next); err != nil {
+			if err := apikey.CheckWidened(st.Known, s.Now(), st.as(next)); err != nil {
 				return next, nil, err
 			}
 		}
@@ -229,16 +231,14 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 	})
 }
 
-// widensNoKey refuses a role by which the member's keys could do what the actor can't:
-// he may know their secrets, having made them.
-func (st *Standing) widensNoKey(p authz.Principal, next Member) error {
-	child, parent := st.subject(next), p.Subject()
-	parent.Scopes = child.Scopes // it is the roles that count: who manages people need not do it with a wide key
-	if a, exceeds := authz.Exceeding(child, parent); exceeds {
-		return fault.New(fault.Forbidden, "with the role %s the keys that %s has would have the right %q, which you do not have: revoke them first, or ask an owner", next.Role, next.ID, string(a)).
-			At("role").With("permission", string(a))
+// as is what anybody is once the member has become another.
+func (st *Standing) as(next Member) func(apikey.Standing) authz.Subject {
+	return func(who apikey.Standing) authz.Subject {
+		if who.OwnerID == next.ID {
+			return st.subject(next)
+		}
+		return who.Subject
 	}
-	return nil
 }
 
 // Suspend ends all that somebody may do: his keys are refused from the answer on,

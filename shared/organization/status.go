@@ -65,7 +65,7 @@ func (s *Service) MoveTo(ctx context.Context, p authz.Principal, org string, m M
 	}
 	return s.change(ctx, p, org, act{"organization." + string(m), reason}, func(o *Organization) error {
 		// A suspension is lifted by whoever may suspend; what costs the platform money is not.
-		if m == Activate && o.Status != tenant.Suspended {
+		if m == Activate && (o.Status == tenant.Closed || o.Status == tenant.Trial) {
 			if err := p.Require(ctx, authz.DoTenantsWrite); err != nil {
 				return err
 			}

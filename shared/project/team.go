@@ -2,9 +2,11 @@ package project
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
@@ -19,6 +21,8 @@ type Seat struct {
 	Role      authz.ProjectRole
 	AddedBy   string
 	CreatedAt time.Time
+	Holds     authz.Role     // what he is in the organisation
+	Known     []apikey.Known // secrets of his keys that others have seen; read for a change only
 }
 
 // SeatRef names a place.
@@ -43,7 +47,8 @@ type TeamStore interface {
 // Who manages them for the whole organisation gives any role. Who does so by a role
 // of his own in the project, or as a manager of his projects, is a peer of its
 // managers: he makes developers and viewers, acts on no manager but himself, and
-// does not raise himself.
+// does not raise himself. Nobody acts on who is higher in the organisation, and who
+// has a role that the organisation made gives no more than it has.
 type Team struct {
 	Store TeamStore
 	Bump  Bumper
@@ -75,11 +80,14 @@ func (t *Team) Set(ctx context.Context, p authz.Principal, projectID, memberID s
 		if err := over.mayAct(before); err != nil {
 			return before, nil, err
 		}
+		if before.Role == role {
+			return before, nil, nil
+		}
 		if err := over.mayGive(before, role); err != nil {
 			return before, nil, err
 		}
-		if before.Role == role {
-			return before, nil, nil
+		if err := apikey.CheckWidened(before.Known, now, next.as); err != nil {
+			return before, nil, err
 		}
 		rec := audit.New(ctx, p, now, "project_member.set", memberID).
 			With(map[string]any{"project_id": projectID, "role": role, "before": before.Role})
@@ -115,8 +123,10 @@ func (t *Team) bump(ctx context.Context, p authz.Principal) error {
 
 // overseer is one who may change a project's team.
 type overseer struct {
-	id  string
-	all bool // he manages all projects of the organisation
+	authz.Subject
+
+	project string
+	all     bool // he manages all projects of the organisation
 }
 
 func standing(ctx context.Context, p authz.Principal, projectID string) (overseer, error) {
@@ -124,12 +134,15 @@ func standing(ctx context.Context, p authz.Principal, projectID string) (oversee
 		return overseer{}, err
 	}
 	reach, err := p.Reach(ctx, authz.DoProjectMembersWrite)
-	return overseer{id: p.OwnerID, all: reach.All}, err
+	return overseer{Subject: p.Subject(), project: projectID, all: reach.All}, err
 }
 
-// mayAct refuses to act on a peer.
+// mayAct refuses to act on a peer or a superior.
 func (o overseer) mayAct(on Seat) error {
-	if o.all || on.Role != authz.ProjectManager || on.MemberID == o.id {
+	switch {
+	case authz.Outranks(on.Holds, o.Role):
+		return peer("nobody acts on a superior")
+	case o.all || on.Role != authz.ProjectManager || on.MemberID == o.OwnerID:
 		return nil
 	}
 	return peer("a project's manager acts on no other manager")
@@ -137,15 +150,43 @@ func (o overseer) mayAct(on Seat) error {
 
 // mayGive refuses to make a peer, and to raise oneself.
 func (o overseer) mayGive(to Seat, role authz.ProjectRole) error {
+	raises := to.MemberID == o.OwnerID && height(role) > height(to.Role)
 	switch {
-	case o.all || role == to.Role:
+	case o.all && o.Role != authz.Custom:
 		return nil
-	case role == authz.ProjectManager:
+	case !o.all && role == authz.ProjectManager:
 		return peer("a project's manager makes no other manager")
-	case to.MemberID == o.id && height(role) > height(to.Role):
+	case raises:
 		return peer("nobody raises himself")
+	case o.Role == authz.Custom && o.Projects[o.project] != authz.ProjectManager && o.exceeded(to, role):
+		return peer("nobody gives more than he has")
 	}
 	return nil
+}
+
+// exceeded tells whether a role in the project has rights that the overseer lacks: one
+// that the organisation made stands at one height with whatever rights.
+func (o overseer) exceeded(to Seat, role authz.ProjectRole) bool {
+	scopes := authz.Scopes()
+	o.Scopes = scopes // who manages people need not do it with a wide key
+	seat := authz.Subject{
+		OrgID: o.OrgID, OwnerID: to.MemberID, Role: authz.Custom, Scopes: scopes,
+		Projects: map[string]authz.ProjectRole{o.project: role},
+	}
+	_, exceeds := authz.Exceeding(seat, o.Subject)
+	return exceeds
+}
+
+// as is what anybody is once the seat is taken.
+func (s Seat) as(who apikey.Standing) authz.Subject {
+	if who.OwnerID == s.MemberID {
+		who.Projects = maps.Clone(who.Projects)
+		if who.Projects == nil {
+			who.Projects = map[string]authz.ProjectRole{}
+		}
+		who.Projects[s.ProjectID] = s.Role
+	}
+	return who.Subject
 }
 
 func peer(why string) error {

@@ -143,6 +143,8 @@ func named() []struct{ method, path, body string } {
 		{"PUT", "/v1/plans/plan-#", `{"name":…,"limits":{"requests_per_minute":1,"tokens_per_minute":0,"concurrent_requests":0,"key_requests_per_minute":0,"key_tokens_per_minute":0,"key_concurrent_requests":0},"max_members":0,"max_projects":0,"max_keys":0}`},
 		{"POST", "/v1/members/" + user + "/suspend", `{"reason":…}`},
 		{"PATCH", "/v1/organization", `{"name":…}`},
+		{"PUT", "/v1/billing", `{"name":…,"address":[…],"country":"DE"}`},
+		{"PUT", "/v1/sellers/default", `{"name":…}`},
 	}
 }
 
@@ -158,7 +160,7 @@ func (p *platform) nameAll() map[string][]string {
 	for i, name := range names() {
 		for _, c := range named() {
 			key := p.one.admin
-			for _, path := range []string{"/v1/models", "/v1/organizations", "/v1/plans"} {
+			for _, path := range []string{"/v1/models", "/v1/organizations", "/v1/plans", "/v1/sellers"} {
 				if strings.HasPrefix(c.path, path) {
 					key = p.one.platform
 				}

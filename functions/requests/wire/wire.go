@@ -32,7 +32,7 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	}
 	lines := postgres.NewAccessLog(router)
 	q := &accesslog.Queries{Lines: lines, Usage: postgres.NewUsage(analytics), Keys: postgres.NewKeys(accounts)}
-	jobs, err := open.Jobs(ctx, env, requests.Spec(), requests.Jobs(lines))
+	jobs, err := open.Jobs(ctx, env, requests.Spec(), requests.Jobs(lines, postgres.NewKeys(accounts)))
 	if err != nil {
 		return function.Function{}, err
 	}

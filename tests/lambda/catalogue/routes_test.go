@@ -186,7 +186,7 @@ func routes() map[string]calls {
 			},
 		},
 		"listRequests": {
-			good{caller, "/v1/requests?limit=1&status=200", "", `"usage":{"input_tokens":`},
+			good{caller, "/v1/requests?limit=200", "", `"usage":{"input_tokens":`},
 			[]bad{
 				{operator, "/v1/requests", "", 403, "forbidden"},
 				{caller, "/v1/requests?cursor=x", "", 400, "invalid_request"},

@@ -84,13 +84,13 @@ func (p *platform) tenants(t *testing.T) []string {
 // id of a record that is sealed.
 func auditRoutes() map[string]calls {
 	const foreign = "?organization_id=org_" + nobodyID
-	read := func(path, has string) calls {
-		return calls{good{admin, path, "", has}, []bad{{caller, path, "", 403, "forbidden"}, {admin, path + foreign, "", 403, "forbidden"}}}
+	read := func(path, query, has string) calls {
+		return calls{good{admin, path + query, "", has}, []bad{{caller, path, "", 403, "forbidden"}, {admin, path + foreign, "", 403, "forbidden"}}}
 	}
 	return map[string]calls{
-		"listAuditRecords": read("/v1/audit", `"action":"webhook.create"`),
-		"verifyAudit":      read("/v1/audit/verify", `"valid":true`),
-		"exportAudit":      read("/v1/audit/export", `{"trailer":`),
+		"listAuditRecords": read("/v1/audit", "?action=webhook.create", `"action":"webhook.create"`),
+		"verifyAudit":      read("/v1/audit/verify", "", `"valid":true`),
+		"exportAudit":      read("/v1/audit/export", "", `{"trailer":`),
 		"listAuditKeys":    {good{admin, "/v1/audit/keys", "", `"public_key":"`}, []bad{{caller, "/v1/audit/keys", "", 403, "forbidden"}}},
 		"getAuditRecord": {
 			good{admin, "/v1/audit/{record}", "", `"seal":{"seq":`},

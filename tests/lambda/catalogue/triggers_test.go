@@ -333,7 +333,10 @@ func (p *platform) answers(t *testing.T, s function.Spec) {
 		}
 	}
 	for _, j := range s.Schedules {
-		p.job(s.Name, j.Job)
+		var done struct{ Job string }
+		if err := p.event(s.Name, json.RawMessage(`{"job":"`+j.Job+`"}`), &done); err != nil || done.Job != j.Job {
+			t.Errorf("afterwards job %s: %q, %v", j.Job, done.Job, err)
+		}
 	}
 }
 

@@ -118,6 +118,12 @@ ALTER TABLE accounts.members
   ADD COLUMN status_reason text NOT NULL DEFAULT '',
   ADD COLUMN added_by      text NOT NULL DEFAULT '',
   ADD COLUMN updated_at    timestamptz;
+-- The name that the organisation knows a person by, and the spelling of addresses:
+-- what one types for an e-mail address is no business of the others who know it.
+ALTER TABLE accounts.members ADD COLUMN name text NOT NULL DEFAULT '';
+UPDATE accounts.members m SET name = u.name FROM accounts.users u WHERE u.user_id = m.user_id;
+UPDATE accounts.users SET email = lower(email) WHERE email <> lower(email);
+ALTER TABLE accounts.users ADD CONSTRAINT users_email_small CHECK (email = lower(email));
 UPDATE accounts.members m SET role = 'system_administrator'
   FROM accounts.organizations o WHERE o.org_id = m.org_id AND o.kind = 'platform';
 ALTER TABLE accounts.members ADD CONSTRAINT members_role CHECK (role IN
@@ -159,6 +165,7 @@ ALTER TABLE accounts.api_keys
   ADD COLUMN owner_id         text, -- the member or service account that it acts for
   ADD COLUMN ip_allow         cidr[] NOT NULL DEFAULT '{}', -- where it may be used from; none: anywhere
   ADD COLUMN secret_at        timestamptz, -- since when its secret is the one it has
+  ADD COLUMN secret_by        text NOT NULL DEFAULT '', -- who saw that secret: a member or service account; '' is nobody who has any right
   ADD COLUMN rotate_by        timestamptz, -- when its secret is due to be changed
   ADD COLUMN suspended_at     timestamptz,
   ADD COLUMN revoked_reason   text NOT NULL DEFAULT '',
@@ -174,6 +181,7 @@ INSERT INTO accounts.service_accounts (org_id, account_id, name, role, created_b
 SELECT o.org_id, 'sa_' || substr(o.org_id, 5), 'Keys from before', CASE o.kind WHEN 'platform' THEN 'system_administrator' ELSE 'owner' END, 'migration', now(), now()
   FROM accounts.organizations o WHERE EXISTS (SELECT FROM accounts.api_keys k WHERE k.org_id = o.org_id AND k.owner_id IS NULL);
 UPDATE accounts.api_keys SET kind = 'service', owner_id = 'sa_' || substr(org_id, 5) WHERE owner_id IS NULL;
+UPDATE accounts.api_keys SET secret_by = owner_id;
 ALTER TABLE accounts.api_keys ALTER COLUMN owner_id SET NOT NULL, ALTER COLUMN secret_at SET NOT NULL;
 CREATE INDEX api_keys_owner ON accounts.api_keys (org_id, owner_id);
 CREATE INDEX api_keys_rotate ON accounts.api_keys (rotate_by) WHERE revoked_at IS NULL;
@@ -186,6 +194,7 @@ CREATE TABLE accounts.api_key_overlaps (
   fingerprint text NOT NULL,
   valid_until timestamptz NOT NULL,
   replaced_at timestamptz NOT NULL,
+  secret_by   text NOT NULL DEFAULT '', -- who saw it
   PRIMARY KEY (org_id, key_id, hash),
   FOREIGN KEY (org_id, key_id) REFERENCES accounts.api_keys
 );
@@ -214,7 +223,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
-REVOKE INSERT, UPDATE ON accounts.users FROM aiaas_accounts;
+REVOKE SELECT, INSERT, UPDATE ON accounts.users FROM aiaas_accounts;
+GRANT SELECT (user_id, email) ON accounts.users TO aiaas_accounts; -- not since when he is known, nor his own name
 REVOKE INSERT, UPDATE ON accounts.organizations FROM aiaas_accounts;
 GRANT UPDATE (name, slug, contacts, settings, time_zone, status, status_reason, status_at, updated_at) ON accounts.organizations TO aiaas_accounts;
 GRANT SELECT ON accounts.plans TO aiaas_accounts, aiaas_tenants;
@@ -223,7 +233,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON accounts.roles, accounts.project_members
 GRANT SELECT, INSERT, UPDATE ON accounts.service_accounts TO aiaas_accounts;
 GRANT SELECT, INSERT, UPDATE, DELETE ON accounts.api_key_overlaps TO aiaas_accounts;
 GRANT UPDATE (name, scopes, models, ip_allow, requests_per_minute, tokens_per_minute, concurrent_requests, expires_at, hash, fingerprint,
-  secret_at, rotate_by, suspended_at, revoked_at, revoked_reason) ON accounts.api_keys TO aiaas_accounts;
+  secret_at, secret_by, rotate_by, suspended_at, revoked_at, revoked_reason) ON accounts.api_keys TO aiaas_accounts;
 
 GRANT SELECT, INSERT, UPDATE ON accounts.organizations, accounts.plans TO aiaas_tenants;
 GRANT SELECT, INSERT ON accounts.projects, accounts.users, accounts.members, accounts.service_accounts, accounts.audit_records TO aiaas_tenants;
@@ -236,7 +246,7 @@ GRANT SELECT, DELETE ON accounts.api_key_overlaps TO aiaas_tenants;
 -- least there is to know, under a role that can do no more.
 GRANT SELECT ON accounts.plans, accounts.members, accounts.service_accounts, accounts.roles, accounts.project_members,
   accounts.api_key_overlaps, accounts.users TO aiaas_lookup;
-GRANT INSERT (user_id, email, name, created_at) ON accounts.users TO aiaas_lookup;
+GRANT INSERT (user_id, email, created_at) ON accounts.users TO aiaas_lookup;
 GRANT UPDATE (last_used_at, last_used_from) ON accounts.api_keys TO aiaas_lookup;
 -- +goose StatementBegin
 DO $$
@@ -298,18 +308,23 @@ AS $$
 $$;
 
 -- ensure_user finds a person by e-mail address, or makes one.
-CREATE FUNCTION accounts.ensure_user(p_id text, p_email text, p_name text, p_at timestamptz) RETURNS text
+CREATE FUNCTION accounts.ensure_user(p_id text, p_email text, p_at timestamptz) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE found_id text;
 BEGIN
-  INSERT INTO accounts.users (user_id, email, name, created_at) VALUES (p_id, p_email, p_name, p_at)
+  INSERT INTO accounts.users (user_id, email, created_at) VALUES (p_id, lower(p_email), p_at)
     ON CONFLICT (lower(email)) DO NOTHING RETURNING user_id INTO found_id;
   IF found_id IS NULL THEN
     SELECT user_id INTO found_id FROM accounts.users WHERE lower(email) = lower(p_email);
   END IF;
   RETURN found_id;
 END $$;
+
+-- held_organizations are those of which nothing may be pruned, in no schema.
+CREATE FUNCTION accounts.held_organizations() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT org_id FROM accounts.organizations WHERE legal_hold $$;
 
 CREATE FUNCTION accounts.founded() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -328,14 +343,16 @@ $$;
 -- +goose StatementEnd
 GRANT CREATE ON SCHEMA accounts TO aiaas_lookup;
 ALTER FUNCTION accounts.lookup_key(bytea) OWNER TO aiaas_lookup;
-ALTER FUNCTION accounts.ensure_user(text, text, text, timestamptz) OWNER TO aiaas_lookup;
+ALTER FUNCTION accounts.ensure_user(text, text, timestamptz) OWNER TO aiaas_lookup;
 ALTER FUNCTION accounts.founded() OWNER TO aiaas_lookup;
+ALTER FUNCTION accounts.held_organizations() OWNER TO aiaas_lookup;
 ALTER FUNCTION accounts.note_use(text[], text[], timestamptz[], text[]) OWNER TO aiaas_lookup;
 REVOKE CREATE ON SCHEMA accounts FROM aiaas_lookup;
-REVOKE ALL ON FUNCTION accounts.lookup_key(bytea), accounts.ensure_user(text, text, text, timestamptz), accounts.founded(),
-  accounts.note_use(text[], text[], timestamptz[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION accounts.lookup_key(bytea), accounts.ensure_user(text, text, timestamptz), accounts.founded(),
+  accounts.held_organizations(), accounts.note_use(text[], text[], timestamptz[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION accounts.held_organizations() TO aiaas_accounts;
 GRANT EXECUTE ON FUNCTION accounts.lookup_key(bytea), accounts.founded(), accounts.note_use(text[], text[], timestamptz[], text[]) TO aiaas_gateway, aiaas_accounts;
-GRANT EXECUTE ON FUNCTION accounts.ensure_user(text, text, text, timestamptz) TO aiaas_accounts, aiaas_tenants;
+GRANT EXECUTE ON FUNCTION accounts.ensure_user(text, text, timestamptz) TO aiaas_accounts, aiaas_tenants;
 GRANT EXECUTE ON FUNCTION accounts.founded() TO aiaas_tenants;
 
 ALTER TABLE accounts.organizations FORCE ROW LEVEL SECURITY;

@@ -39,6 +39,7 @@ ALTER TABLE accounts.audit_records
 CREATE TABLE accounts.audit_pending (
   org_id   text NOT NULL,
   audit_id text NOT NULL,
+  since    timestamptz NOT NULL DEFAULT clock_timestamp(), -- by the database's clock: a sealer that does not seal shows
   PRIMARY KEY (org_id, audit_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX audit_pending_oldest ON accounts.audit_pending (audit_id, org_id);
@@ -127,8 +128,23 @@ CREATE TABLE accounts.audit_chains (
   seq      bigint NOT NULL DEFAULT 0,
   hash     bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (length(hash) = 32),
   head_seq bigint NOT NULL DEFAULT 0,
-  head_at  timestamptz
+  head_at  timestamptz,
+  -- A chain whose head can't be stored is tried again later, and after the others.
+  head_failures int NOT NULL DEFAULT 0,
+  head_retry_at timestamptz
 );
+
+-- The public keys that have signed heads and checkpoints: a process whose keys do
+-- not have them all has lost one, or stands before a database that is not its own.
+CREATE TABLE accounts.audit_keys (
+  key_id     text PRIMARY KEY,
+  public_key text NOT NULL, -- Ed25519, in base64
+  since      timestamptz NOT NULL DEFAULT now()
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON accounts.audit_keys
+  FOR EACH ROW EXECUTE FUNCTION accounts.keep_audit();
+CREATE TRIGGER append_only_whole BEFORE TRUNCATE ON accounts.audit_keys
+  FOR EACH STATEMENT EXECUTE FUNCTION accounts.keep_audit();
 
 -- Where a chain begins after what is past its retention was removed.
 CREATE TABLE accounts.audit_checkpoints (
@@ -157,7 +173,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 GRANT SELECT, INSERT ON accounts.audit_chain, accounts.audit_checkpoints TO aiaas_auditor;
-GRANT SELECT, INSERT, UPDATE (seq, hash, head_seq, head_at) ON accounts.audit_chains TO aiaas_auditor;
+GRANT SELECT, INSERT ON accounts.audit_keys TO aiaas_auditor;
+GRANT SELECT, INSERT, UPDATE (seq, hash, head_seq, head_at, head_failures, head_retry_at) ON accounts.audit_chains TO aiaas_auditor;
 GRANT SELECT, DELETE ON accounts.audit_chain TO aiaas_notary;
 GRANT SELECT ON accounts.audit_checkpoints, accounts.organizations TO aiaas_notary;
 CREATE POLICY notary ON accounts.organizations FOR SELECT TO aiaas_notary USING (true);
@@ -169,6 +186,13 @@ CREATE FUNCTION accounts.audit_held(p_org text) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN EXISTS (SELECT FROM accounts.organizations o WHERE o.org_id = p_org AND o.legal_hold);
+END $$;
+
+-- audit_owner tells whether there is an organisation of that id.
+CREATE FUNCTION accounts.audit_owner(p_org text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM accounts.organizations o WHERE o.org_id = p_org);
 END $$;
 
 -- prune_audit_chain removes rows up to p_seq, which a checkpoint must cover, under
@@ -193,7 +217,8 @@ GRANT CREATE ON SCHEMA accounts TO aiaas_notary;
 ALTER FUNCTION accounts.enter_audit() OWNER TO aiaas_notary;
 ALTER FUNCTION accounts.prune_audit(text, text[], interval) OWNER TO aiaas_notary;
 ALTER FUNCTION accounts.audit_held(text) OWNER TO aiaas_notary;
+ALTER FUNCTION accounts.audit_owner(text) OWNER TO aiaas_notary;
 ALTER FUNCTION accounts.prune_audit_chain(text, bigint, interval) OWNER TO aiaas_notary;
 REVOKE CREATE ON SCHEMA accounts FROM aiaas_notary;
-REVOKE ALL ON FUNCTION accounts.enter_audit(), accounts.prune_audit(text, text[], interval), accounts.audit_held(text), accounts.prune_audit_chain(text, bigint, interval), accounts.keep_audit() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION accounts.prune_audit(text, text[], interval), accounts.audit_held(text), accounts.prune_audit_chain(text, bigint, interval) TO aiaas_auditor;
+REVOKE ALL ON FUNCTION accounts.enter_audit(), accounts.prune_audit(text, text[], interval), accounts.audit_held(text), accounts.audit_owner(text), accounts.prune_audit_chain(text, bigint, interval), accounts.keep_audit() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION accounts.prune_audit(text, text[], interval), accounts.audit_held(text), accounts.audit_owner(text), accounts.prune_audit_chain(text, bigint, interval) TO aiaas_auditor;

@@ -33,7 +33,7 @@ CREATE TABLE accounts.mails (
   recipient       text NOT NULL CHECK (recipient <> ''),
   data            jsonb NOT NULL, -- what it tells; emptied when it is sent or given up
   dedupe_key      text NOT NULL CHECK (dedupe_key <> ''),
-  status          text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'sent', 'failed')),
+  status          text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'sent', 'failed', 'suppressed')),
   attempts        integer NOT NULL DEFAULT 0,
   last_error      text NOT NULL DEFAULT '',
   created_at      timestamptz NOT NULL,
@@ -82,8 +82,8 @@ GRANT UPDATE (data, status, attempts, last_error, next_attempt_at, finished_at) 
 GRANT SELECT, INSERT ON accounts.key_reminders TO aiaas_mailer;
 GRANT INSERT ON accounts.outbox TO aiaas_mailer;
 GRANT SELECT (org_id, name, status, contacts, legal_hold) ON accounts.organizations TO aiaas_mailer;
-GRANT SELECT (org_id, user_id, role, status) ON accounts.members TO aiaas_mailer;
-GRANT SELECT (user_id, email, name) ON accounts.users TO aiaas_mailer;
+GRANT SELECT (org_id, user_id, role, status, name) ON accounts.members TO aiaas_mailer;
+GRANT SELECT (user_id, email) ON accounts.users TO aiaas_mailer;
 GRANT SELECT (org_id, key_id, project_id, name, environment, kind, owner_id, fingerprint, rotate_by, expires_at, revoked_at, suspended_at) ON accounts.api_keys TO aiaas_mailer;
 
 -- may_name tells whether a transaction may ask about an organisation: requests about
@@ -117,7 +117,7 @@ BEGIN
     SELECT 'contact', '', c.value, '', c.key FROM accounts.organizations o, jsonb_each_text(o.contacts) c
      WHERE o.org_id = p_org AND c.value <> ''
     UNION ALL
-    SELECT 'member', u.user_id, u.email, u.name, m.role
+    SELECT 'member', u.user_id, u.email, m.name, m.role
       FROM accounts.members m JOIN accounts.users u ON u.user_id = m.user_id
      WHERE m.org_id = p_org AND m.status = 'active'
     ORDER BY 1, 2, 5;
@@ -139,7 +139,7 @@ END $$;
 -- queue_mails queues those whose dedupe key is new, in the transaction of what
 -- causes them, and tells their ids. Nobody gets more than thirty mails of a kind in
 -- an hour: an address that somebody entered can't be flooded, nor can what matters
--- be hidden among mails of another kind.
+-- be hidden among mails of another kind. What is over that is kept as suppressed.
 CREATE FUNCTION accounts.queue_mails(p_org text, p_ids text[], p_kinds text[], p_recipients text[], p_data jsonb[], p_keys text[], p_at timestamptz)
 RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -153,9 +153,13 @@ BEGIN
     SELECT p_org, n.mail_id, n.kind, n.recipient, n.data, n.dedupe_key, p_at, p_at
       FROM unnest(p_ids, p_kinds, p_recipients, p_data, p_keys) AS n(mail_id, kind, recipient, data, dedupe_key)
      WHERE 30 > (SELECT count(*) FROM accounts.mails o WHERE o.org_id = p_org AND lower(o.recipient) = lower(n.recipient)
-                  AND o.kind = n.kind AND o.created_at > p_at - interval '1 hour')
+                  AND o.kind = n.kind AND o.created_at > p_at - interval '1 hour' AND o.status <> 'suppressed')
     ON CONFLICT (org_id, dedupe_key) DO NOTHING
     RETURNING m.mail_id;
+  INSERT INTO accounts.mails (org_id, mail_id, kind, recipient, data, dedupe_key, created_at, next_attempt_at, finished_at, status, last_error)
+  SELECT p_org, n.mail_id, n.kind, n.recipient, '{}', n.dedupe_key, p_at, p_at, p_at, 'suppressed', 'more than 30 mails of this kind within an hour'
+    FROM unnest(p_ids, p_kinds, p_recipients, p_keys) AS n(mail_id, kind, recipient, dedupe_key)
+  ON CONFLICT DO NOTHING;
 END $$;
 -- +goose StatementEnd
 GRANT CREATE ON SCHEMA accounts TO aiaas_mailer;

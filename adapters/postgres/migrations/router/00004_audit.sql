@@ -39,6 +39,7 @@ ALTER TABLE router.audit_records
 CREATE TABLE router.audit_pending (
   org_id   text NOT NULL,
   audit_id text NOT NULL,
+  since    timestamptz NOT NULL DEFAULT clock_timestamp(), -- by the database's clock: a sealer that does not seal shows
   PRIMARY KEY (org_id, audit_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX audit_pending_oldest ON router.audit_pending (audit_id, org_id);
