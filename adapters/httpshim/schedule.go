@@ -28,6 +28,55 @@ type job struct {
 	function string
 	timeout  time.Duration
 	run      function.Job
+	trouble  *trouble
+}
+
+// The bounds of what is logged of a job that goes on failing.
+const (
+	troublePause   = 5 * time.Second // until the same error is logged again; it doubles
+	troubleLongest = 5 * time.Minute
+	troubleKinds   = 8 // different errors that are logged at once; others wait
+)
+
+// trouble is what a job has failed with since it last ended well: the job of every
+// half second would fill the log with one error.
+type trouble struct {
+	mu     sync.Mutex
+	seen   map[string]bool
+	failed int64 // runs since the last that was logged
+	next   time.Time
+	pause  time.Duration
+}
+
+// failing reports whether an error is to be logged: one that is new at once, and
+// again with growing pauses; and how many runs have failed since the last time.
+func (t *trouble) failing(now time.Time, text string) (runs int64, log bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed++
+	fresh := !t.seen[text] && len(t.seen) < troubleKinds
+	if !fresh && now.Before(t.next) {
+		return 0, false
+	}
+	if t.seen == nil {
+		t.seen = map[string]bool{}
+	}
+	if fresh {
+		t.seen[text] = true
+	}
+	t.pause = min(max(2*t.pause, troublePause), troubleLongest)
+	t.next = now.Add(t.pause)
+	runs, t.failed = t.failed, 0
+	return runs, true
+}
+
+// over reports whether the job had failed before.
+func (t *trouble) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	had := len(t.seen) > 0
+	t.seen, t.failed, t.pause, t.next = nil, 0, 0, time.Time{}
+	return had
 }
 
 // schedule runs the jobs until ctx ends and all have returned.
@@ -92,7 +141,16 @@ func (s *Server) runOnce(ctx context.Context, j job) {
 			s.env.Log.ErrorContext(ctx, "job panicked", "function", j.function, "job", j.Job, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	if _, err := j.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		s.env.Log.ErrorContext(ctx, "job failed", "function", j.function, "job", j.Job, "error", err)
+	_, err := j.run(ctx)
+	switch {
+	case err == nil:
+		if j.trouble.over() {
+			s.env.Log.InfoContext(ctx, "job works again", "function", j.function, "job", j.Job)
+		}
+	case errors.Is(err, context.Canceled):
+	default:
+		if runs, log := j.trouble.failing(s.env.Now(), err.Error()); log {
+			s.env.Log.ErrorContext(ctx, "job failed", "function", j.function, "job", j.Job, "runs", runs, "error", err)
+		}
 	}
 }

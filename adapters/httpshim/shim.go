@@ -72,7 +72,7 @@ func (s *Server) mount(spec function.Spec, f function.Function) error {
 		if !ok {
 			return fmt.Errorf("function %s has no job %q", spec.Name, sched.Job)
 		}
-		s.jobs = append(s.jobs, job{Schedule: sched, function: spec.Name, timeout: spec.JobTimeout(sched.Job), run: run})
+		s.jobs = append(s.jobs, job{Schedule: sched, function: spec.Name, timeout: spec.JobTimeout(sched.Job), run: run, trouble: &trouble{}})
 	}
 	if f.Ready != nil {
 		s.env.AddCheck(f.Ready)

@@ -297,6 +297,44 @@ func TestAJobNeverRunsTwiceAtOnceAndSurvivesItsPanics(t *testing.T) {
 	}
 }
 
+// TestAJobThatGoesOnFailingIsLoggedOnChange: its log has each error, and not each run.
+func TestAJobThatGoesOnFailingIsLoggedOnChange(t *testing.T) {
+	var log bytes.Buffer
+	env := newEnv()
+	env.Log = slog.New(slog.NewTextHandler(&log, nil))
+	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	env.Now = func() time.Time { return at }
+	runs, enough := 0, make(chan struct{})
+	s := newServer(t, env, entry("a", function.Function{Jobs: map[string]function.Job{
+		"fails": func(context.Context) (function.Counts, error) {
+			runs++
+			switch {
+			case runs <= 20:
+				return nil, errors.New("out of paper")
+			case runs <= 40:
+				return nil, errors.New("out of ink")
+			case runs == 41:
+				at = at.Add(time.Hour) // long enough to say it again
+				return nil, errors.New("out of ink")
+			case runs == 50:
+				close(enough)
+			}
+			return function.Counts{}, nil
+		},
+	}}, function.Spec{Schedules: []function.Schedule{{Job: "fails", Every: time.Millisecond}}}))
+	r := serve(t, s, httpshim.Options{Grace: time.Minute})
+	<-enough
+	r.stop()
+	if err := <-r.done; err != nil {
+		t.Error(err)
+	}
+	for text, want := range map[string]int{"out of paper": 1, "out of ink": 2, "runs=20 ": 2, "job works again": 1} {
+		if n := strings.Count(log.String(), text); n != want {
+			t.Errorf("%q is logged %d times; want %d:\n%s", text, n, want, log.String())
+		}
+	}
+}
+
 func TestAJobIsToldToStop(t *testing.T) {
 	started := make(chan struct{})
 	var once sync.Once

@@ -115,8 +115,33 @@ func Audit(ctx context.Context, e *function.Env) (p AuditPorts, err error) {
 	if p.Signer, err = AuditSigner(ctx, e); err != nil {
 		return p, err
 	}
-	p.Ring, err = AuditRing(ctx, e)
-	return p, err
+	if p.Ring, err = AuditRing(ctx, e); err != nil {
+		return p, err
+	}
+	return p, hasSigned(ctx, p.Chain, p.Ring)
+}
+
+// hasSigned refuses to go on with an audit that was signed by keys which are not in
+// the ring: a new key would go on with the chains as if nothing had been lost. The
+// embedded database lives in the folder of its key, and moves with it.
+func hasSigned(ctx context.Context, chain *postgres.AuditChain, ring audit.Ring) error {
+	keys, err := chain.Keys(ctx)
+	if err != nil {
+		return fmt.Errorf("look which keys have signed the audit: %w", err)
+	}
+	var lost []string
+	for _, k := range keys {
+		if _, ok := ring[k.ID]; !ok {
+			lost = append(lost, k.String())
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	list := strings.Join(lost, ",")
+	return fmt.Errorf("the audit in this database was signed by a key that is not here; its public key is %s. "+
+		"Give back the AIAAS_AUDIT_KEY (or the file audit.key of the data folder) and the BLOB_URL (or its folder files) that this database had. "+
+		"If another key shall sign from now on, confirm it: add %s to AIAAS_AUDIT_OLD_KEYS, by which what was signed before is then checked", list, list)
 }
 
 // AuditTables is all of the audit that is in databases.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/aiaas/aiaas/shared/egress"
@@ -17,7 +18,14 @@ func BackendRules(ctx context.Context, e *function.Env) (egress.Rules, error) {
 	if err != nil {
 		return egress.Rules{}, err
 	}
-	return rules(e, s, s.BackendNetworks)
+	list, err := egress.ParseNetworks(s.BackendNetworks)
+	if err != nil {
+		return egress.Rules{}, fmt.Errorf("read networks: %w", err)
+	}
+	if laptop(e, s) {
+		list = append(list, egress.Loopback()...)
+	}
+	return egress.New(list...), nil
 }
 
 // WebhookRules say where webhooks may be.
@@ -26,21 +34,25 @@ func WebhookRules(ctx context.Context, e *function.Env) (egress.Rules, error) {
 	if err != nil {
 		return egress.Rules{}, err
 	}
-	return rules(e, s, s.WebhookNetworks)
-}
-
-// rules are those of a setting. On a laptop what listens on loopback may be called
-// there too: only who is on the machine gives it work. Elsewhere loopback is where
-// sidecars are, and Lambda's run-time interface.
-func rules(e *function.Env, s Settings, networks string) (egress.Rules, error) {
-	list, err := egress.ParseNetworks(networks)
+	list, err := egress.ParseNetworks(s.WebhookNetworks)
 	if err != nil {
 		return egress.Rules{}, fmt.Errorf("read networks: %w", err)
 	}
-	if e.LocalDisk && onLoopback(s.Addr) {
-		list = append(list, egress.Loopback()...)
-	}
 	return egress.New(list...), nil
+}
+
+// laptop reports whether only who is on this machine gives the process work: it
+// listens on loopback, and nothing says that a proxy stands before it. Its backends
+// may be on loopback, too; the platform's administrator names them. Webhooks are named
+// by tenants and never may unless they are listed. Elsewhere loopback is where sidecars
+// are, and Lambda's run-time interface.
+func laptop(e *function.Env, s Settings) bool {
+	return e.LocalDisk && onLoopback(s.Addr) && s.TrustedProxies == "" && (s.PublicURL == "" || publicOnLoopback(s.PublicURL))
+}
+
+func publicOnLoopback(link string) bool {
+	u, err := url.Parse(link)
+	return err == nil && onLoopback(net.JoinHostPort(u.Hostname(), "0"))
 }
 
 func onLoopback(addr string) bool {

@@ -34,7 +34,7 @@ type Settings struct {
 	TrustedProxies string        `env:"AIAAS_TRUSTED_PROXIES" doc:"networks of proxies whose X-Forwarded-For is believed, separated by commas"`
 	// Networks that are not of the public Internet, and that may be connected to all the same.
 	BackendNetworks string        `env:"AIAAS_BACKEND_NETWORKS" doc:"private networks in which backends may be, as in 10.0.0.0/8, separated by commas; serve on a loopback address allows loopback besides"`
-	WebhookNetworks string        `env:"AIAAS_WEBHOOK_NETWORKS" doc:"private networks in which webhooks may be, also without TLS, separated by commas; serve on a loopback address allows loopback besides"`
+	WebhookNetworks string        `env:"AIAAS_WEBHOOK_NETWORKS" doc:"private networks in which webhooks may be, also without TLS, separated by commas; 127.0.0.0/8 to try them on this machine"`
 	BlobURL         string        `env:"BLOB_URL" doc:"where files are kept apart from the database, such as signed heads of the audit: file:///folder or s3://bucket/prefix; without it, the folder files in the data folder"`
 	AuditKey        string        `env:"AIAAS_AUDIT_KEY" doc:"32 bytes in base64, the seed of the Ed25519 key that signs the audit; without it, a key file in the data folder"`
 	AuditOldKeys    string        `env:"AIAAS_AUDIT_OLD_KEYS" doc:"public keys in base64 that signed the audit before, separated by commas"`
@@ -83,9 +83,23 @@ func parseSettings(getenv func(string) string) (Settings, error) {
 	}
 	s, err := env.ParseAsWithOptions[Settings](env.Options{Environment: values})
 	if err != nil {
-		return s, fmt.Errorf("read settings: %w", err)
+		return s, fmt.Errorf("read settings: %w", named(err))
 	}
 	return s, s.check()
+}
+
+// named says of the first value that can't be read which setting has it, as people
+// know it.
+func named(err error) error {
+	wrong, ok := errors.AsType[env.ParseError](err)
+	if !ok {
+		return err
+	}
+	name := wrong.Name
+	if f, ok := reflect.TypeFor[Settings]().FieldByName(wrong.Name); ok {
+		name = f.Tag.Get("env")
+	}
+	return fmt.Errorf("%s: %w", name, wrong.Err)
 }
 
 func (s Settings) check() error {

@@ -137,12 +137,17 @@ func (a *AuditChain) Postpone(ctx context.Context, org string, now time.Time, lo
 	})
 }
 
-// SaveKey implements [audit.Chains] and [audit.Prunable].
+// SaveKey implements [audit.Chains].
 func (a *AuditChain) SaveKey(ctx context.Context, k audit.PublicKey) error {
-	return a.db.Do(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO accounts.audit_keys (key_id, public_key) VALUES ($1, $2) ON CONFLICT DO NOTHING`, k.ID, k.String())
-		return err //nolint:wrapcheck // translated by Do
-	})
+	return a.db.Do(ctx, func(tx pgx.Tx) error { return saveKey(ctx, tx, k) })
+}
+
+func saveKey(ctx context.Context, tx pgx.Tx, k audit.PublicKey) error {
+	_, err := tx.Exec(ctx, `INSERT INTO accounts.audit_keys (key_id, public_key) VALUES ($1, $2) ON CONFLICT DO NOTHING`, k.ID, k.String())
+	if err != nil {
+		return fmt.Errorf("note the signing key: %w", err)
+	}
+	return nil
 }
 
 // Keys are the public keys that have signed heads and checkpoints, the oldest first.
@@ -289,8 +294,11 @@ func (a *AuditChain) Old(ctx context.Context, org string, before time.Time) (*au
 }
 
 // SaveCheckpoint implements [audit.Prunable].
-func (a *AuditChain) SaveCheckpoint(ctx context.Context, c audit.Checkpoint, body []byte) error {
+func (a *AuditChain) SaveCheckpoint(ctx context.Context, c audit.Checkpoint, body []byte, signs audit.PublicKey) error {
 	return a.db.InOrg(ctx, c.OrgID, func(tx pgx.Tx) error {
+		if err := saveKey(ctx, tx, signs); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `INSERT INTO accounts.audit_checkpoints (org_id, seq, body, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 			c.OrgID, c.Seq, body, c.At)
 		return err //nolint:wrapcheck // translated by InOrg

@@ -78,7 +78,7 @@ func happened(org, kind string) event.Event {
 
 func (o *office) lease(at time.Time, most int) []event.Lease {
 	o.t.Helper()
-	list, err := o.events.Lease(o.t.Context(), at, at.Add(20*time.Second), most)
+	list, err := o.events.Lease(o.t.Context(), event.Leasing{At: at, Until: at.Add(20 * time.Second), Most: most, MostOfOne: 16})
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func (o *office) lease(at time.Time, most int) []event.Lease {
 }
 
 // settle ends an attempt, by default as one that went well.
-func (o *office) settle(l event.Lease, at time.Time, change func(*event.Settlement)) {
+func (o *office) settle(l event.Lease, at time.Time, change func(*event.Settlement)) (more bool) {
 	o.t.Helper()
 	s := event.Settlement{
 		Lease: l, AttemptID: id.New(id.Attempt), Attempt: event.Attempt{At: at, Code: 200}, Status: event.Succeeded, At: at,
@@ -96,9 +96,11 @@ func (o *office) settle(l event.Lease, at time.Time, change func(*event.Settleme
 	if change != nil {
 		change(&s)
 	}
-	if err := o.events.Settle(o.t.Context(), s); err != nil {
+	more, err := o.events.Settle(o.t.Context(), s)
+	if err != nil {
 		o.t.Fatal(err)
 	}
+	return more
 }
 
 func (o *office) scalar(sql string) string { return postgrestest.Scalar(o.t, o.url, sql) }
@@ -109,6 +111,10 @@ func failing(next time.Time) func(*event.Settlement) {
 	}
 }
 
+func anHour(most int) event.Quota {
+	return event.Quota{Most: most, Since: now().Add(-time.Hour), Now: now()}
+}
+
 // What was changed is in the outbox with its record, or neither is there.
 func TestTheOutboxHasWhatWasCommitted(t *testing.T) {
 	t.Parallel()
@@ -116,7 +122,7 @@ func TestTheOutboxHasWhatWasCommitted(t *testing.T) {
 	w := o.hook("org_1", "*")
 	// The same record again: the transaction fails in the end.
 	rec := o.record("org_1", "webhook.test", w.ID)
-	if err := o.webhooks.RecordTest(t.Context(), "org_1", w.ID, rec); err != nil {
+	if err := o.webhooks.RecordTest(t.Context(), "org_1", w.ID, anHour(1), rec); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.webhooks.DeleteWebhook(t.Context(), "org_1", w.ID, rec); err == nil {
@@ -257,7 +263,7 @@ func TestLeasesAtOnceAreDistinct(t *testing.T) {
 	for range 4 {
 		events := postgres.NewEvents(openDB(t, o.url, postgres.RoleNotifier))
 		group.Go(func() {
-			list, err := events.Lease(t.Context(), now(), now().Add(time.Minute), 64)
+			list, err := events.Lease(t.Context(), event.Leasing{At: now(), Until: now().Add(time.Minute), Most: 64, MostOfOne: 16})
 			if err != nil {
 				t.Error(err)
 			}
@@ -357,7 +363,7 @@ func TestReplaying(t *testing.T) {
 		o.settle(l, now(), nil)
 	}
 	replay := func(r event.Replaying) (int, error) {
-		r.OrgID, r.At, r.Most = "org_1", now(), 100
+		r.OrgID, r.At, r.Most, r.Quota = "org_1", now(), 100, anHour(100)
 		r.Record = func(webhookID string, n int) audit.Record { return o.record("org_1", "webhook.replay", webhookID) }
 		return o.webhooks.Replay(t.Context(), r)
 	}
@@ -429,5 +435,244 @@ func TestOldEventsGo(t *testing.T) {
 	}
 	if got := o.scalar(`SELECT string_agg(event_id, ',') FROM accounts.webhook_deliveries`); !strings.Contains(got, recent.ID) || strings.Contains(got, old.ID) {
 		t.Errorf("deliveries of %s are left", got)
+	}
+}
+
+// repeat is so many of an event.
+func repeat(n int, org, kind string) (list []event.Event) {
+	for range n {
+		list = append(list, happened(org, kind))
+	}
+	return list
+}
+
+func perOrg(list []event.Lease) map[string]int {
+	out := map[string]int{}
+	for _, l := range list {
+		out[l.OrgID]++
+	}
+	return out
+}
+
+// An organisation with as many webhooks as it may have, an old backlog at each, has
+// its quarter; whoever comes later has the next turn.
+func TestAnOrganisationHasItsShare(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	for range event.MaxWebhooks {
+		o.hook("org_1", "*")
+	}
+	o.publish(repeat(10, "org_1", "key.created")...)
+	postgrestest.Exec(t, o.url, `UPDATE accounts.webhook_deliveries SET next_at = next_at - interval '1 hour'`)
+	first := o.lease(now(), 64)
+	hooks := map[string]bool{}
+	for _, l := range first {
+		hooks[l.WebhookID] = true
+	}
+	if len(first) != 16 || len(hooks) != 16 {
+		t.Fatalf("leased %d of %d webhooks; want one of each of 16", len(first), len(hooks))
+	}
+	if again := o.lease(now(), 64); len(again) != 0 {
+		t.Errorf("%d more while a quarter is under way", len(again))
+	}
+	o.hook("org_2", "*")
+	o.publish(repeat(9, "org_2", "key.created")...)
+	for _, l := range first[:6] {
+		if !o.settle(l, now(), nil) {
+			t.Error("it is not told that there is more")
+		}
+	}
+	// org_1 has ten under way and much that is older; org_2 has its first four turns.
+	if got := perOrg(o.lease(now(), 4)); got["org_2"] != 4 {
+		t.Errorf("leased %v; want who has nothing under way first", got)
+	}
+	if got := perOrg(o.lease(now(), 64)); got["org_1"] != 6 || len(got) != 1 {
+		t.Errorf("leased %v; want what was freed", got)
+	}
+	if late := perOrg(o.lease(now().Add(21*time.Second), 64)); late["org_1"] != 16 || late["org_2"] != 4 {
+		t.Errorf("after the leases ended: %v", late)
+	}
+}
+
+// Two processes that lease at once do not both fill an organisation's share.
+func TestTheShareIsOfAllProcesses(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	for range event.MaxWebhooks {
+		o.hook("org_1", "*")
+	}
+	o.publish(repeat(10, "org_1", "key.created")...)
+	var group sync.WaitGroup
+	var total [6]int
+	for i := range total {
+		events := postgres.NewEvents(openDB(t, o.url, postgres.RoleNotifier))
+		group.Go(func() {
+			list, err := events.Lease(t.Context(), event.Leasing{At: now(), Until: now().Add(time.Minute), Most: 5, MostOfOne: 16})
+			if err != nil {
+				t.Error(err)
+			}
+			total[i] = len(list)
+		})
+	}
+	group.Wait()
+	if sum := total[0] + total[1] + total[2] + total[3] + total[4] + total[5]; sum != 16 {
+		t.Errorf("leased %v; want 16 together", total)
+	}
+}
+
+func TestASlowWebhookGetsOneAtATime(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	o.hook("org_1", "*")
+	o.publish(repeat(30, "org_1", "key.created")...)
+	slow := func(s *event.Settlement) { s.Slow = true }
+	for _, l := range o.lease(now(), 64) {
+		o.settle(l, now(), slow)
+	}
+	next := o.lease(now(), 64)
+	if len(next) != 1 {
+		t.Fatalf("%d of one that is slow; want one at a time", len(next))
+	}
+	o.settle(next[0], now(), nil)
+	if got := len(o.lease(now(), 64)); got != 4 {
+		t.Errorf("%d after a quick answer; want four again", got)
+	}
+}
+
+// Who is not served is told so, and hears the rest when it is served again.
+func TestASuspendedOrganisationHearsOfThatOnly(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"suspended", "closed"} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			o := openOffice(t)
+			o.hook("org_1", "*")
+			o.hook("org_2", "*")
+			o.publish(happened("org_1", "key.created"), happened("org_2", "key.created"))
+			postgrestest.Exec(t, o.url, `UPDATE accounts.organizations SET status = '`+status+`' WHERE org_id = 'org_1'; UPDATE accounts.organizations SET status = 'trial' WHERE org_id = 'org_2'`)
+			o.publish(happened("org_1", "organization."+status), happened("org_1", "key.revoked"))
+			kinds := func() string {
+				var list []string
+				for _, l := range o.lease(now(), 64) {
+					list = append(list, l.OrgID+" "+strings.TrimSuffix(strings.TrimPrefix(string(l.Payload), `{"type":"`), `"}`))
+				}
+				slices.Sort(list)
+				return strings.Join(list, ",")
+			}
+			if got := kinds(); got != "org_1 organization."+status+",org_2 key.created" {
+				t.Errorf("leased %s", got)
+			}
+			postgrestest.Exec(t, o.url, `UPDATE accounts.organizations SET status = 'active'`)
+			want := map[string]string{"suspended": "org_1 key.created,org_1 key.revoked", "closed": ""}[status]
+			if got := kinds(); got != want {
+				t.Errorf("active again: %q; want %q", got, want)
+			}
+			if status == "closed" {
+				if got := o.scalar(`SELECT error FROM accounts.webhook_deliveries WHERE org_id = 'org_1' AND status = 'failed'`); got != event.WhyClosed {
+					t.Errorf("what waited: %q", got)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatASuspendedOrganisationMissesIsGivenUp(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	o.hook("org_1", "*")
+	o.hook("org_2", "*")
+	o.publish(happened("org_1", "key.created"), happened("org_2", "key.created"))
+	postgrestest.Exec(t, o.url, `UPDATE accounts.organizations SET status = 'suspended' WHERE org_id = 'org_1'`)
+	failed := func(after time.Duration) string {
+		d := event.Dispatcher{Log: o.events, Now: func() time.Time { return now().Add(after) }}
+		if _, err := d.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return o.scalar(`SELECT coalesce(string_agg(org_id || ' ' || error, ','), '') FROM accounts.webhook_deliveries WHERE status = 'failed'`)
+	}
+	if got := failed(72 * time.Hour); got != "" {
+		t.Errorf("within three days: %s", got)
+	}
+	if got := failed(72*time.Hour + time.Second); got != "org_1 "+event.WhySuspended {
+		t.Errorf("after three days: %s", got)
+	}
+}
+
+func TestALegalHoldKeepsEvents(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	o.hook("org_1", "*")
+	o.hook("org_2", "*")
+	o.publish(happened("org_1", "key.created"), happened("org_2", "key.created"))
+	for _, l := range o.lease(now(), 9) {
+		o.settle(l, now(), nil)
+	}
+	postgrestest.Exec(t, o.url, `UPDATE accounts.organizations SET legal_hold = true WHERE org_id = 'org_1'`)
+	d := event.Dispatcher{Log: o.events, Now: func() time.Time { return now().Add(event.Kept + time.Second) }}
+	if counts, err := d.Prune(t.Context()); err != nil || counts["events"] != 1 {
+		t.Errorf("%v, %v", counts, err)
+	}
+	if got := o.scalar(`SELECT string_agg(e.org_id, ',') FROM accounts.events e JOIN accounts.webhook_deliveries d USING (org_id, event_id) JOIN accounts.webhook_attempts a USING (org_id, delivery_id)`); got != "org_1" {
+		t.Errorf("kept of %s; want of the one under legal hold", got)
+	}
+}
+
+// What is asked for beyond the quota is refused until the first of it is an hour old.
+func TestTestsAndReplaysHaveAQuota(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	w := o.hook("org_1", "key.*")
+	o.publish(happened("org_1", "key.created"))
+	delivery := o.scalar(`SELECT delivery_id FROM accounts.webhook_deliveries`)
+	replaying := func(r event.Replaying, q event.Quota) error {
+		r.OrgID, r.At, r.Most, r.Quota = "org_1", q.Now, 100, q
+		r.Record = func(webhookID string, _ int) audit.Record {
+			rec := o.record("org_1", "webhook.replay", webhookID)
+			if rec.At = q.Now; r.DeliveryID != "" {
+				rec.Detail["delivery_id"] = r.DeliveryID
+			}
+			return rec
+		}
+		_, err := o.webhooks.Replay(context.WithoutCancel(t.Context()), r)
+		return err
+	}
+	for name, ask := range map[string]func(event.Quota) error{
+		"tests": func(q event.Quota) error {
+			rec := o.record("org_1", "webhook.test", w.ID)
+			rec.At = q.Now
+			return o.webhooks.RecordTest(context.WithoutCancel(t.Context()), "org_1", w.ID, q, rec)
+		},
+		"replays":             func(q event.Quota) error { return replaying(event.Replaying{WebhookID: w.ID}, q) },
+		"single redeliveries": func(q event.Quota) error { return replaying(event.Replaying{DeliveryID: delivery}, q) },
+	} {
+		at := func(after time.Duration) event.Quota {
+			return event.Quota{Most: 3, Since: now().Add(after - time.Hour), Now: now().Add(after)}
+		}
+		var group sync.WaitGroup
+		var mu sync.Mutex
+		done := 0
+		for range 6 {
+			group.Go(func() {
+				err := ask(at(0))
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					done++
+				case !fault.Is(err, fault.RateLimited) || fault.From(err).RetryAfter != time.Hour:
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
+		group.Wait()
+		if done != 3 {
+			t.Errorf("%s: %d of six at once; want three", name, done)
+		}
+		if err := ask(at(45 * time.Minute)); !fault.Is(err, fault.RateLimited) || fault.From(err).RetryAfter != 15*time.Minute {
+			t.Errorf("%s, within the hour: %v", name, err)
+		}
+		if err := ask(at(time.Hour)); err != nil {
+			t.Errorf("%s, after an hour: %v", name, err)
+		}
 	}
 }

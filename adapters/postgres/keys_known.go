@@ -23,12 +23,13 @@ func knownSecrets(ctx context.Context, tx pgx.Tx, org string, owners ...string) 
 		return nil, fmt.Errorf("lock keys: %w", err)
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT k.key_id, k.name, k.scopes, k.owner_id, k.secret_by, k.expires_at FROM accounts.api_keys k
-		 WHERE k.org_id = $1 AND k.owner_id = ANY ($2) AND k.revoked_at IS NULL AND k.secret_by <> k.owner_id
+		SELECT k.key_id, k.name, k.scopes, k.owner_id, s.by, k.expires_at
+		  FROM accounts.api_keys k, unnest(k.secret_by) AS s(by)
+		 WHERE k.org_id = $1 AND k.owner_id = ANY ($2) AND k.revoked_at IS NULL AND s.by <> k.owner_id
 		 UNION ALL
-		SELECT k.key_id, k.name, k.scopes, k.owner_id, v.secret_by, least(k.expires_at, v.valid_until)
-		  FROM accounts.api_keys k JOIN accounts.api_key_overlaps v ON v.org_id = k.org_id AND v.key_id = k.key_id
-		 WHERE k.org_id = $1 AND k.owner_id = ANY ($2) AND k.revoked_at IS NULL AND v.secret_by <> k.owner_id
+		SELECT k.key_id, k.name, k.scopes, k.owner_id, s.by, least(k.expires_at, v.valid_until)
+		  FROM accounts.api_keys k JOIN accounts.api_key_overlaps v ON v.org_id = k.org_id AND v.key_id = k.key_id, unnest(v.secret_by) AS s(by)
+		 WHERE k.org_id = $1 AND k.owner_id = ANY ($2) AND k.revoked_at IS NULL AND s.by <> k.owner_id
 		 ORDER BY 1`, org, owners)
 	if err != nil {
 		return nil, fmt.Errorf("query known secrets: %w", err)

@@ -167,11 +167,11 @@ func replaceSecret(ctx context.Context, tx pgx.Tx, was apikey.Key, c apikey.Chan
 	return nil
 }
 
-// seenBy is who gets to see a secret that is made with a key: whoever may have that
-// key, which is not only its owner. Else a key that somebody made for another could
-// make one whose secret seems to be known to that other alone.
+// seenBy are those who may get to see a secret that somebody asks for with a key: he,
+// and whoever has seen the secret of that key. Else a key that one makes for another
+// would be a way to a secret that only the other seems to know.
 func seenBy(key, owner string) string {
-	return `coalesce((SELECT b.secret_by FROM accounts.api_keys b WHERE b.org_id = $1 AND b.key_id = ` + key + `), ` + owner + `)`
+	return `ARRAY(SELECT unnest(b.secret_by) FROM accounts.api_keys b WHERE b.org_id = $1 AND b.key_id = ` + key + ` UNION SELECT ` + owner + `::text ORDER BY 1)`
 }
 
 // updateKey writes what can change without the secret.
@@ -194,7 +194,7 @@ func updateKey(ctx context.Context, tx pgx.Tx, key apikey.Key) error {
 const selectKeys = `
 	SELECT k.org_id, k.key_id, k.project_id, k.name, k.environment, k.fingerprint, k.scopes, k.models,
 	       k.requests_per_minute, k.tokens_per_minute, k.concurrent_requests,
-	       k.expires_at, k.revoked_at, k.revoked_reason, k.kind, k.owner_id, k.ip_allow::text[], k.secret_at, k.secret_by, k.rotate_by,
+	       k.expires_at, k.revoked_at, k.revoked_reason, k.kind, k.owner_id, k.ip_allow::text[], k.secret_at, k.rotate_by,
 	       (SELECT max(v.valid_until) FROM accounts.api_key_overlaps v WHERE v.org_id = k.org_id AND v.key_id = k.key_id),
 	       k.suspended_at, k.last_used_at, k.last_used_from, k.created_by, k.created_at
 	  FROM accounts.api_keys k `
@@ -264,7 +264,7 @@ func scanKey(row pgx.CollectableRow) (apikey.Key, error) {
 	var expires, revoked, rotateBy, overlap, suspended, used *time.Time
 	err := row.Scan(&k.OrgID, &k.ID, &k.ProjectID, &k.Name, &k.Environment, &k.Fingerprint, &scopes, &k.Models,
 		&k.Limits.RequestsPerMinute, &k.Limits.TokensPerMinute, &k.Limits.ConcurrentRequests,
-		&expires, &revoked, &k.RevokedReason, &k.Kind, &k.OwnerID, &networks, &k.SecretAt, &k.SecretBy, &rotateBy,
+		&expires, &revoked, &k.RevokedReason, &k.Kind, &k.OwnerID, &networks, &k.SecretAt, &rotateBy,
 		&overlap, &suspended, &used, &k.LastUsedFrom, &k.CreatedBy, &k.CreatedAt)
 	if err != nil {
 		return apikey.Key{}, fmt.Errorf("scan key: %w", err)

@@ -243,8 +243,8 @@ func TestGroundsOfAKey(t *testing.T) {
 		change(&k)
 		put(t, store, k, apikey.Hash{id[4]})
 	}
-	f.exec(`INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, revoked_at, owner_id, secret_at)
-		VALUES ('org_1', 'key_9', 'proj_1', 'n', 'production', sha256('x'), '', '{}', 'x', now(), now(), 'user_1', now())`)
+	f.exec(`INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, revoked_at, owner_id, secret_by, secret_at)
+		VALUES ('org_1', 'key_9', 'proj_1', 'n', 'production', sha256('x'), '', '{}', 'x', now(), now(), 'user_1', '{user_1}', now())`)
 	for _, c := range []struct {
 		org, owner, project string
 		want                apikey.Grounds

@@ -108,8 +108,8 @@ func (b *mailbox) want(state string) {
 // key puts a key into org_1.
 func (b *mailbox) key(keyID, owner, kind, rotateBy, more string) {
 	b.t.Helper()
-	b.exec(`INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, secret_at, kind, owner_id, rotate_by)
-		VALUES ('org_1', '%[1]s', 'proj_1', 'name of %[1]s', 'production', sha256('%[1]s'::bytea), 'fp_%[1]s', '{}', 'x', now(), now(), '%[3]s', '%[2]s', %[4]s);
+	b.exec(`INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, secret_at, kind, owner_id, secret_by, rotate_by)
+		VALUES ('org_1', '%[1]s', 'proj_1', 'name of %[1]s', 'production', sha256('%[1]s'::bytea), 'fp_%[1]s', '{}', 'x', now(), now(), '%[3]s', '%[2]s', '{%[2]s}', %[4]s);
 		UPDATE accounts.api_keys SET name = name %[5]s WHERE key_id = '%[1]s'`, keyID, owner, kind, rotateBy, more)
 }
 

@@ -49,7 +49,8 @@ func (s *Webhooks) CreateWebhook(ctx context.Context, w event.Webhook, rec audit
 	})
 }
 
-// webhookLock is the seed of the advisory locks under which webhooks are counted.
+// webhookLock is the seed of the advisory locks under which webhooks are counted, and
+// what is asked of them.
 const webhookLock = 0x61696161730005
 
 const selectWebhooks = `SELECT org_id, webhook_id, url, description, events, enabled, secret, old_secret, old_until, failing_since,
@@ -169,13 +170,49 @@ func (s *Webhooks) DeleteWebhook(ctx context.Context, org, webhookID string, rec
 }
 
 // RecordTest implements [event.Webhooks].
-func (s *Webhooks) RecordTest(ctx context.Context, org, webhookID string, rec audit.Record) error {
+func (s *Webhooks) RecordTest(ctx context.Context, org, webhookID string, q event.Quota, rec audit.Record) error {
 	return s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
 		if _, err := oneWebhook(ctx, tx, ref{org, webhookID}, ""); err != nil {
 			return err
 		}
+		if err := withinQuota(ctx, tx, asked{org, "test events", testsSince}, q); err != nil {
+			return err
+		}
 		return writeAudit(ctx, tx, "accounts", rec)
 	})
+}
+
+// asked is what an organisation asked for, and the query that finds when it did.
+type asked struct{ org, what, since string }
+
+// The conditions on the action are those of the index audit_records_webhook.
+const (
+	testsSince = `SELECT count(*), min(at) FROM accounts.audit_records WHERE org_id = $1 AND action = 'webhook.test' AND at > $2`
+	// A replay of one delivery names it.
+	replaysSince      = `SELECT count(*), min(at) FROM accounts.audit_records WHERE org_id = $1 AND action = 'webhook.replay' AND at > $2 AND NOT detail ? 'delivery_id'`
+	redeliveriesSince = `SELECT count(*), min(at) FROM accounts.audit_records WHERE org_id = $1 AND action = 'webhook.replay' AND at > $2 AND detail ? 'delivery_id'`
+)
+
+// withinQuota is RateLimited where an organisation has asked often enough. What is
+// asked for is counted by its audit records.
+func withinQuota(ctx context.Context, tx pgx.Tx, a asked, q event.Quota) error {
+	// Two at once would both count before either is counted.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, $2))`, a.org, int64(webhookLock)); err != nil {
+		return fmt.Errorf("lock %s: %w", a.what, err)
+	}
+	var n int
+	var first *time.Time
+	if err := tx.QueryRow(ctx, a.since, a.org, q.Since).Scan(&n, &first); err != nil {
+		return fmt.Errorf("count %s: %w", a.what, err)
+	}
+	if n < q.Most {
+		return nil
+	}
+	free := q.Now
+	if first != nil {
+		free = first.Add(q.Now.Sub(q.Since)) // when the first of them is forgotten
+	}
+	return fault.New(fault.RateLimited, "an organization can ask for %d %s an hour", q.Most, a.what).After(max(free.Sub(q.Now), time.Second))
 }
 
 // ListEvents implements [event.History].
@@ -266,6 +303,13 @@ func (s *Webhooks) Replay(ctx context.Context, r event.Replaying) (n int, err er
 		}
 		if !w.Enabled {
 			return fault.New(fault.Conflict, "the webhook is disabled: enable it first")
+		}
+		of := asked{r.OrgID, "replays", replaysSince}
+		if r.DeliveryID != "" {
+			of = asked{r.OrgID, "replays of single deliveries", redeliveriesSince}
+		}
+		if err := withinQuota(ctx, tx, of, r.Quota); err != nil {
+			return err
 		}
 		if n, err = again(ctx, tx, r, w); err != nil {
 			return err

@@ -43,7 +43,9 @@ func New(client *http.Client, now func() time.Time) *Poster {
 	return &Poster{client: client, now: now}
 }
 
-// Post implements [event.Poster].
+// Post implements [event.Poster]. The status line decides what the attempt is: who
+// has sent 2xx has the event, whatever becomes of the rest of the answer, which is
+// read for its owner only. Without a status line in time it is a failure.
 func (p *Poster) Post(ctx context.Context, post event.Posting) event.Attempt {
 	ctx, cancel := context.WithTimeout(ctx, event.PostTimeout)
 	defer cancel()

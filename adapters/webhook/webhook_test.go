@@ -118,6 +118,53 @@ func TestWhatComesBack(t *testing.T) {
 	}
 }
 
+// Whoever has sent its status line has the event; one who keeps the rest back can't
+// have it sent for ever, nor holds it longer than there is time.
+func TestTheStatusLineDecides(t *testing.T) {
+	for name, c := range map[string]struct {
+		head bool // sent before the time is over
+		code int
+		err  string
+	}{
+		"a body that drips": {true, 200, ""},
+		"nothing in time":   {false, 0, "There was no answer"},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if c.head {
+				_, _ = io.WriteString(w, "a")
+				_ = http.NewResponseController(w).Flush()
+			}
+			<-r.Context().Done()
+		}))
+		client := noRedirects()
+		client.Transport = &cutting{inner: http.DefaultTransport, cut: cancel, head: c.head}
+		a := webhook.New(client, wall).Post(ctx, posting(s.URL, newest))
+		s.Close()
+		if a.Code != c.code || !strings.HasPrefix(a.Error, c.err) || (c.err == "") != (a.Error == "") {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
+
+// cutting ends the time of an exchange: once there is a head, or before.
+type cutting struct {
+	inner http.RoundTripper
+	cut   context.CancelCauseFunc
+	head  bool
+}
+
+func (c *cutting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !c.head {
+		return nil, context.DeadlineExceeded
+	}
+	resp, err := c.inner.RoundTrip(r)
+	if err == nil {
+		c.cut(context.DeadlineExceeded)
+	}
+	return resp, err
+}
+
 // What an owner is told of a failure names its kind, and nothing of the network.
 func TestFailuresAreExplained(t *testing.T) {
 	tls := httptest.NewTLSServer(http.NotFoundHandler())

@@ -92,6 +92,9 @@ func (e *exam) checkDatabase(ctx context.Context, u string, services []function.
 	e.checkRoles(ctx, conn)
 	for _, s := range services {
 		current := e.checkMigrations(ctx, conn, s)
+		if current {
+			e.checkAudit(ctx, conn, s)
+		}
 		if s == function.Analytics && current {
 			e.checkInbox(ctx, conn)
 		}

@@ -112,6 +112,7 @@ type Verification struct {
 	ToSeq    int64       `json:"to_seq"`
 	FirstBad *Finding    `json:"first_bad" doc:"Null where nothing is wrong."`
 	Pending  int64       `json:"pending" doc:"Records of the last moments that wait to be sealed."`
+	Late     int64       `json:"late" doc:"Of the checked, those that were sealed more than ten minutes after the time that they name: they were entered later than they say, or nothing was sealed meanwhile. It does not make the audit invalid."`
 	Head     *SignedHead `json:"head" doc:"The last signed head that the chain fits; null for none."`
 }
 
@@ -133,7 +134,7 @@ type SignedHead struct {
 }
 
 func showReport(r *audit.Report) Verification {
-	v := Verification{Valid: r.Valid(), Checked: r.Checked, FromSeq: r.From, ToSeq: r.To, Pending: r.Pending}
+	v := Verification{Valid: r.Valid(), Checked: r.Checked, FromSeq: r.From, ToSeq: r.To, Pending: r.Pending, Late: r.Late}
 	if f := r.FirstBad; f != nil {
 		v.FirstBad = &Finding{Reason: string(f.Reason), Detail: f.Detail}
 		if f.Seq > 0 {

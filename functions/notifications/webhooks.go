@@ -20,7 +20,7 @@ func webhookRoutes() []function.Route {
 		{
 			Method: http.MethodPost, Path: "/v1/webhooks", OperationID: "createWebhook", Tag: tag, Scope: write, Status: http.StatusCreated,
 			Summary:     "Create a webhook",
-			Description: "The secret is shown once. Events are posted as Standard Webhooks have it: verify `webhook-signature` with any of its libraries, and tell repeated deliveries by `webhook-id`. A delivery is tried fourteen times within three days, until the answer is 2xx; 410 disables the webhook. The address must be https and of the public Internet.",
+			Description: "The secret is shown once. Events are posted as Standard Webhooks have it: verify `webhook-signature` with any of its libraries, and tell repeated deliveries by `webhook-id`. A delivery is tried fourteen times within three days, until the answer is 2xx; 410 disables the webhook. The status line decides, also where the rest of the answer breaks off; whoever takes longer than 15 seconds to begin has failed, and an answer that takes more than 3 seconds, good or not, has its webhook posted to one event at a time. At most 16 deliveries of an organization are under way at once. The address must be https and of the public Internet, at port 443 or one from 1024 on. Where the operator has listed networks (AIAAS_WEBHOOK_NETWORKS), addresses in them may be http and at any port; a host that is a name is then accepted as well, and looked at whenever it is dialled: if it leads elsewhere, its deliveries fail.",
 		},
 		{Method: http.MethodGet, Path: "/v1/webhooks", OperationID: "listWebhooks", Tag: tag, Scope: read, Summary: "List webhooks"},
 		{Method: http.MethodGet, Path: "/v1/webhooks/{id}", OperationID: "getWebhook", Tag: tag, Scope: read, Summary: "Show a webhook"},
@@ -34,11 +34,11 @@ func webhookRoutes() []function.Route {
 		},
 		{
 			Method: http.MethodPost, Path: "/v1/webhooks/{id}/rotate-secret", OperationID: "rotateWebhookSecret", Tag: tag, Scope: write,
-			Summary: "Give a webhook a new secret", Description: "It is shown once. During the overlap each delivery is signed with both.",
+			Summary: "Give a webhook a new secret", Description: "It is shown once. During the overlap each delivery is signed with both. While an overlap runs, another rotation is a conflict, unless its overlap is 0: then the newest secret signs alone at once.",
 		},
 		{
 			Method: http.MethodPost, Path: "/v1/webhooks/{id}/test", OperationID: "testWebhook", Tag: tag, Scope: write, Status: http.StatusAccepted,
-			Summary: "Send a test event", Description: "An event `webhook.test` to this webhook, whatever it takes, and also while it is disabled. Its deliveries tell what became of it.",
+			Summary: "Send a test event", Description: "An event `webhook.test` to this webhook, whatever it takes, and also while it is disabled. Its deliveries tell what became of it. At most 60 an hour for an organization.",
 		},
 		{
 			Method: http.MethodGet, Path: "/v1/webhooks/{id}/deliveries", OperationID: "listWebhookDeliveries", Tag: tag, Scope: read,
@@ -46,11 +46,11 @@ func webhookRoutes() []function.Route {
 		},
 		{
 			Method: http.MethodPost, Path: "/v1/webhooks/{id}/replay", OperationID: "replayWebhook", Tag: tag, Scope: write, Status: http.StatusAccepted,
-			Summary: "Deliver events again", Description: "All events since a moment that the webhook takes, the oldest 10,000 at most, under the ids that they had.",
+			Summary: "Deliver events again", Description: "All events since a moment that the webhook takes, the oldest 10,000 at most, under the ids that they had. At most 10 an hour for an organization.",
 		},
 		{
 			Method: http.MethodPost, Path: "/v1/webhook-deliveries/{id}/replay", OperationID: "replayWebhookDelivery", Tag: tag, Scope: write, Status: http.StatusAccepted,
-			Summary: "Deliver one event again",
+			Summary: "Deliver one event again", Description: "At most 60 an hour for an organization.",
 		},
 	}
 }
@@ -65,12 +65,12 @@ func registerWebhooks(api *rest.API, h *handlers) {
 	rest.Handle(api, "changeWebhook", h.change, rest.RequestExample(ChangedWebhook{Events: []string{"*"}}), rest.ResponseExample(exampleWebhook()))
 	rest.Handle(api, "deleteWebhook", h.delete)
 	day := int(event.DefaultOverlap.Seconds())
-	rest.Handle(api, "rotateWebhookSecret", h.rotate, rest.RequestExample(RotatedSecret{OverlapSeconds: &day}))
-	rest.Handle(api, "testWebhook", h.test)
+	rest.Handle(api, "rotateWebhookSecret", h.rotate, rest.Fails(fault.Conflict), rest.RequestExample(RotatedSecret{OverlapSeconds: &day}))
+	rest.Handle(api, "testWebhook", h.test, rest.Fails(fault.RateLimited))
 	rest.Handle(api, "listWebhookDeliveries", h.deliveries)
-	rest.Handle(api, "replayWebhook", h.replay, rest.Fails(fault.Conflict),
+	rest.Handle(api, "replayWebhook", h.replay, rest.Fails(fault.Conflict), rest.Fails(fault.RateLimited),
 		rest.RequestExample(Replay{Since: time.Date(2026, 10, 12, 9, 0, 0, 0, time.UTC)}))
-	rest.Handle(api, "replayWebhookDelivery", h.replayOne, rest.Fails(fault.Conflict))
+	rest.Handle(api, "replayWebhookDelivery", h.replayOne, rest.Fails(fault.Conflict), rest.Fails(fault.RateLimited))
 }
 
 // NewWebhook is the body that creates a webhook.

@@ -40,7 +40,7 @@ func (h *handlers) list(ctx context.Context, p authz.Principal, in *listInput) (
 // NewOrganization is the body that creates an organization.
 type NewOrganization struct {
 	Name        string                      `json:"name" minLength:"1" maxLength:"200"`
-	Slug        string                      `json:"slug,omitempty" maxLength:"63" doc:"A short name for commands and links; left out, one that nobody else has."`
+	Slug        string                      `json:"slug,omitempty" maxLength:"63" doc:"A short name that nobody else has; left out, one is made."`
 	Plan        string                      `json:"plan,omitempty" maxLength:"40" doc:"Left out: starter."`
 	Currency    string                      `json:"currency,omitempty" maxLength:"3" example:"USD" doc:"Left out: the price book's."`
 	PriceBook   string                      `json:"price_book,omitempty" maxLength:"200" doc:"Left out: the first in the currency."`

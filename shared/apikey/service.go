@@ -28,7 +28,7 @@ type Key struct {
 	OwnerID       string         // the member or service account that it acts for
 	IPs           []netip.Prefix // where it may be used from; none: anywhere
 	SecretAt      time.Time      // since when its secret is the one it has
-	SecretBy      string         // the member or service account that saw that secret; of a new one: who asks for it
+	SecretBy      string         // who is shown the secret: a member or service account; of a new key only
 	RotateBy      time.Time      // when its secret is due to be changed
 	Overlap       time.Time      // until when the secret before works too; zero: there is none
 	SuspendedAt   time.Time      // zero: not suspended

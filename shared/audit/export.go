@@ -337,7 +337,7 @@ func (x *exportReader) head(t *Trailer) error {
 			return bad(max(h.Seq, 0), "", HeadForged, "the signed head of record %d is not one that a known key has signed for this chain", h.Seq)
 		case h.Seq > t.To:
 			return bad(t.To+1, "", TailCut, "the export ends at record %d, and a signed head says that the chain went to %d", t.To, h.Seq)
-		case h.Seq < t.From:
+		case t.Count == 0 || h.Seq < t.From:
 			return bad(0, "", ExportChanged, "the signed head covers no line")
 		case x.seals[h.Seq-t.From].hash != h.Hash:
 			return bad(t.From, "", ChainRewritten, "of the records %d to %d one was changed after record %d was signed, and the chain computed anew", t.From, h.Seq, h.Seq)
@@ -345,7 +345,7 @@ func (x *exportReader) head(t *Trailer) error {
 		covered = h.Seq
 	}
 	x.report.Head = t.Head
-	if covered < t.To {
+	if t.Count > 0 && covered < t.To {
 		if at := x.seals[covered+1-t.From].at; at.Before(t.At.Add(-HeadGrace)) {
 			return bad(covered+1, "", HeadMissing, "no signed head covers record %d, which was sealed at %s", covered+1, timeText(at))
 		}

@@ -39,6 +39,8 @@ type Service struct {
 	Verifier *Verifier
 	Signer   *Signer
 	Now      func() time.Time
+
+	flights flights
 }
 
 // of decides whose audit is read.
@@ -96,7 +98,8 @@ func (s *Service) Get(ctx context.Context, p authz.Principal, org, auditID strin
 	return Entry{}, nil, fault.New(fault.NotFound, "there is no such record")
 }
 
-// Verify checks the chain.
+// Verify checks the chain, once for all who ask while it is being checked, and few
+// chains at a time. Unavailable: too many others wait. NotFound as [Verifier.Verify].
 func (s *Service) Verify(ctx context.Context, p authz.Principal, org string) (Report, error) {
 	org, err := s.of(ctx, p, org)
 	if err != nil {

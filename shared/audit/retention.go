@@ -43,10 +43,9 @@ type Prunable interface {
 	// Old returns the last link of the longest beginning of a chain in which all
 	// records were made and sealed before a moment; nil where there is none.
 	Old(ctx context.Context, org string, before time.Time) (*Link, error)
-	// SaveKey is that of [Chains].
-	SaveKey(ctx context.Context, k PublicKey) error
-	// SaveCheckpoint stores a statement; one of the same place stays as it is.
-	SaveCheckpoint(ctx context.Context, c Checkpoint, body []byte) error
+	// SaveCheckpoint stores a statement, and the key that signs now as [Chains] does;
+	// one of the same place stays as it is.
+	SaveCheckpoint(ctx context.Context, c Checkpoint, body []byte, signs PublicKey) error
 	// Shorten removes links up to a place that a checkpoint covers.
 	Shorten(ctx context.Context, org string, upTo int64, keep time.Duration) error
 }
@@ -160,9 +159,6 @@ func (r *Retention) checkpoint(ctx context.Context, org string, previous int64, 
 	if err != nil {
 		return err
 	}
-	if err := r.Chains.SaveKey(ctx, r.Signer.Public()); err != nil {
-		return fmt.Errorf("note the signing key: %w", err)
-	}
 	name := fileOf(checkpointsOf(org), last.Seq)
 	err = r.Files.Put(ctx, name, body)
 	if fault.Is(err, fault.Conflict) { // of a run that was cut off
@@ -176,7 +172,7 @@ func (r *Retention) checkpoint(ctx context.Context, org string, previous int64, 
 	if c.Hash != last.Hash {
 		return fault.New(fault.Conflict, "another checkpoint was signed for record %d", last.Seq)
 	}
-	return r.Chains.SaveCheckpoint(ctx, c, body)
+	return r.Chains.SaveCheckpoint(ctx, c, body, r.Signer.Public())
 }
 
 // page removes the records of links, and then the links: they say what is left to

@@ -23,10 +23,10 @@ const headPause = HeadGrace / 2
 
 // The bounds of one run of the sealer.
 const (
-	sealBatch  = 500              // pending records that are read at once from one schema
-	sealRounds = 40               // batches of one run: the next goes on
-	headBatch  = 500              // organisations whose heads are signed in one run
-	putLimit   = 5 * time.Second  // a file store may take so long: the chain is held meanwhile
+	sealBatch  = 500             // pending records that are read at once from one schema
+	sealRounds = 40              // batches of one run: the next goes on
+	headBatch  = 500             // organisations whose heads are signed in one run
+	putLimit   = 5 * time.Second // a file store may take so long: the chain is held meanwhile
 
 	// headStrikes heads that fail one after the other end a run: then it is the file
 	// store, and not the folder of one organisation.

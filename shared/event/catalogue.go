@@ -73,7 +73,11 @@ func Unannounced() []string {
 const (
 	TypeTest      = "webhook.test"
 	TypeThreshold = "budget.threshold_reached"
-	// These are told also to an organisation that hears of nothing else any more.
+)
+
+// TypeSuspended and TypeClosed are told also to an organisation that hears of
+// nothing else any more.
+const (
 	TypeSuspended = "organization.suspended"
 	TypeClosed    = "organization.closed"
 )

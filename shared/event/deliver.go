@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aiaas/aiaas/shared/audit"
@@ -44,6 +45,7 @@ type Attempt struct {
 	RetryAfter time.Duration
 }
 
+// taken tells by the status line alone: what follows it may break off.
 func (a Attempt) taken() bool { return a.Code >= 200 && a.Code <= 299 }
 
 // Lease is a delivery that this process alone attempts, until a moment.
@@ -55,6 +57,13 @@ type Lease struct {
 	Payload                               []byte
 	Try                                   int // this one, from 1
 	Until                                 time.Time
+}
+
+// Leasing asks for deliveries to attempt.
+type Leasing struct {
+	At, Until time.Time // due by then; kept from others until then
+	Most      int
+	MostOfOne int // that one organisation may have under way, with what others attempt of it
 }
 
 // Health is how a webhook does, after an attempt.
@@ -71,6 +80,7 @@ type Settlement struct {
 	Status    Status
 	NextAt    time.Time // where it is pending still
 	Error     string    // why it was given up
+	Slow      bool      // the attempt took long, whatever came of it
 	At        time.Time
 	// GiveUp decides on the whole webhook: why it is to be disabled, "" if it is not.
 	GiveUp func(Health) string
@@ -80,13 +90,14 @@ type Settlement struct {
 
 // Queue holds deliveries until they are made.
 type Queue interface {
-	// Lease takes at most so many deliveries that are due at a moment, and keeps them
-	// from others until another: few of one webhook, and of one that fails one at a
-	// time, so that none keeps the others waiting.
-	Lease(ctx context.Context, at, until time.Time, most int) ([]Lease, error)
-	// Settle records an attempt. A lease that somebody else has taken over changes the
-	// log of attempts only.
-	Settle(ctx context.Context, s Settlement) error
+	// Lease takes deliveries that are due, and keeps them from others: few of one
+	// webhook, and of one that fails or is slow one at a time. Those come first whose
+	// organisation has the least under way, then those that are due the longest. An
+	// organisation that is not served gets its [TypeSuspended] and [TypeClosed] only.
+	Lease(ctx context.Context, l Leasing) ([]Lease, error)
+	// Settle records an attempt, and tells whether the organisation has more that is
+	// due. A lease that somebody else has taken over changes the log of attempts only.
+	Settle(ctx context.Context, s Settlement) (more bool, err error)
 }
 
 // Posting is one signed request.
@@ -108,6 +119,10 @@ const (
 	leaseTime   = PostTimeout + 5*time.Second // a process that dies leaves it free again by then
 	settleTime  = 5 * time.Second
 	longestWait = 24 * time.Hour
+	tryingFor   = 72 * time.Hour // the sum of waits, nearly
+	// An answer that takes longer holds what others wait for: so slow a webhook gets
+	// one delivery at a time, also where all go well.
+	slowAnswer = 3 * time.Second
 	// A webhook is given up when nothing went well for so long, and not before so many
 	// failures: one that gets a single event a month is not judged by that one.
 	failingTooLong = 5 * 24 * time.Hour
@@ -138,6 +153,9 @@ type DelivererConfig struct {
 type Deliverer struct {
 	DelivererConfig
 	slots   chan struct{}
+	begun   atomic.Int64 // attempts that no run has told of
+	wanted  atomic.Bool  // somebody has found that there may be more to lease
+	filling sync.Mutex
 	mu      sync.Mutex
 	ended   bool
 	running sync.WaitGroup
@@ -145,8 +163,13 @@ type Deliverer struct {
 	end     context.CancelFunc
 }
 
-// slots bounds the requests of one process that are under way.
-const slots = 64
+const (
+	// slots bounds the requests of one process that are under way.
+	slots = 64
+	// share bounds those of one organisation, in all processes together: whatever it
+	// has waiting and however slowly its receivers answer, three quarters are left.
+	share = slots / 4
+)
 
 // NewDeliverer makes a deliverer, which outlives ctx and ends by [Deliverer.Finish].
 func NewDeliverer(ctx context.Context, c DelivererConfig) *Deliverer {
@@ -155,59 +178,120 @@ func NewDeliverer(ctx context.Context, c DelivererConfig) *Deliverer {
 	return d
 }
 
-// Deliver begins with all that is due. Where the host lets work go on in the
-// background it does not wait for the answers: a slow receiver would keep the next
-// run, and all others, waiting.
+// Deliver begins with all that is due, and goes on by itself for as long as what it
+// has begun makes room for more. Where the host lets work go on in the background it
+// does not wait for the answers: a slow receiver would keep the next run, and all
+// others, waiting. It counts the attempts that began since the last run has told.
 func (d *Deliverer) Deliver(ctx context.Context) (function.Counts, error) {
-	var begun int64
+	var err error
 	for {
-		n, err := d.round(ctx)
-		begun += int64(n)
-		if !d.Background {
-			d.running.Wait()
+		before := d.begun.Load()
+		if err = d.fill(ctx); err != nil || d.Background {
+			break
 		}
-		if err != nil || n == 0 || ctx.Err() != nil {
-			if begun == 0 {
-				return nil, err
+		d.running.Wait()
+		if d.begun.Load() == before || ctx.Err() != nil {
+			break
+		}
+	}
+	if begun := d.begun.Swap(0); begun > 0 {
+		return function.Counts{"attempts": begun}, err
+	}
+	return nil, err
+}
+
+// fill leases once, or leaves that to who is at it.
+func (d *Deliverer) fill(ctx context.Context) error {
+	if !d.filling.TryLock() {
+		d.wanted.Store(true)
+		d.launch(ctx, func(life context.Context) { d.serve(life, d.until(ctx, life)) })
+		return nil
+	}
+	err := d.round(ctx, ctx)
+	d.filling.Unlock()
+	if d.wanted.Load() {
+		d.launch(ctx, func(life context.Context) { d.serve(life, d.until(ctx, life)) })
+	}
+	return err
+}
+
+// until is the context whose end ends leasing: that of the run, or of the process
+// where work may go on in the background.
+func (d *Deliverer) until(run, life context.Context) context.Context {
+	if d.Background {
+		return life
+	}
+	return run
+}
+
+// serve leases for those who have found that there may be more: one does it for all
+// who come meanwhile.
+func (d *Deliverer) serve(ctx, until context.Context) {
+	for d.wanted.Load() && d.filling.TryLock() {
+		for d.wanted.Swap(false) {
+			if err := d.round(ctx, until); err != nil && ctx.Err() == nil {
+				d.Log.ErrorContext(ctx, "lease deliveries", "error", err)
 			}
-			return function.Counts{"attempts": begun}, err
 		}
+		d.filling.Unlock()
 	}
 }
 
-// round leases as much as there is room for.
-func (d *Deliverer) round(ctx context.Context) (int, error) {
+// round leases as much as there is room for, unless the context of that name has
+// ended.
+func (d *Deliverer) round(ctx, until context.Context) error {
 	free := cap(d.slots) - len(d.slots)
-	if free == 0 {
-		return 0, nil
+	if ended := until.Err() != nil || d.over(); ended || free == 0 {
+		return nil
 	}
 	now := d.Now()
-	leases, err := d.Queue.Lease(ctx, now, now.Add(leaseTime), free)
+	leases, err := d.Queue.Lease(ctx, Leasing{At: now, Until: now.Add(leaseTime), Most: free, MostOfOne: share})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for _, l := range leases {
-		if !d.begin(ctx, l) {
-			return 0, nil // the lease ends by itself
-		}
+		d.begin(ctx, until, l)
 	}
-	return len(leases), nil
+	return nil
 }
 
-func (d *Deliverer) begin(ctx context.Context, l Lease) bool {
+func (d *Deliverer) over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ended
+}
+
+// begin attempts a delivery, unless the end has come: then the lease ends by itself.
+func (d *Deliverer) begin(ctx, until context.Context, l Lease) {
+	d.slots <- struct{}{}
+	begun := d.launch(ctx, func(life context.Context) {
+		more := d.attempt(life, l)
+		full := len(d.slots) == cap(d.slots)
+		<-d.slots
+		if more || full {
+			d.wanted.Store(true)
+			d.serve(life, d.until(until, life))
+		}
+	})
+	if !begun {
+		<-d.slots
+		return
+	}
+	d.begun.Add(1)
+}
+
+// launch lets work outlive its run, but not the process's end.
+func (d *Deliverer) launch(ctx context.Context, work func(life context.Context)) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ended {
 		return false
 	}
-	d.slots <- struct{}{}
 	d.running.Go(func() {
-		defer func() { <-d.slots }()
-		// The attempt outlives the run, but not the process's end.
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer context.AfterFunc(d.cut, cancel)() //nolint:contextcheck // see above
 		defer cancel()
-		d.attempt(ctx, l)
+		work(life)
 	})
 	return true
 }
@@ -231,16 +315,23 @@ func (d *Deliverer) Finish(ctx context.Context) error {
 	return nil
 }
 
-func (d *Deliverer) attempt(ctx context.Context, l Lease) {
+// attempt tells whether its organisation has more for which there is room now. One
+// whose receiver fails, or is slow, gets the next with the next run: it is not
+// pressed.
+func (d *Deliverer) attempt(ctx context.Context, l Lease) bool {
 	a := d.post(ctx, l)
 	if ctx.Err() != nil { // cut by the end of the process: the attempt tells nothing
-		return
+		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	settling, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	if err := d.Queue.Settle(ctx, d.judge(l, a)); err != nil {
+	s := d.judge(l, a)
+	more, err := d.Queue.Settle(settling, s)
+	if err != nil {
 		d.Log.ErrorContext(ctx, "settle delivery", "delivery", l.DeliveryID, "webhook", l.WebhookID, "error", err)
+		return false
 	}
+	return more && s.Status == Succeeded && !s.Slow
 }
 
 func (d *Deliverer) post(ctx context.Context, l Lease) Attempt {
@@ -279,7 +370,7 @@ const gone = 410 // HTTP: the receiver wants no more
 func (d *Deliverer) judge(l Lease, a Attempt) Settlement {
 	now := d.Now()
 	s := Settlement{
-		Lease: l, AttemptID: id.New(id.Attempt), Attempt: a, At: now, Status: Pending,
+		Lease: l, AttemptID: id.New(id.Attempt), Attempt: a, At: now, Status: Pending, Slow: a.Duration > slowAnswer,
 		GiveUp: func(h Health) string { return giveUp(h, a, now) },
 		Record: func(why string) audit.Record {
 			return audit.Record{
@@ -303,7 +394,12 @@ func (d *Deliverer) judge(l Lease, a Attempt) Settlement {
 	return s
 }
 
-const whyGone = "The receiver answered 410: it wants no more."
+// Why deliveries are given up, or webhooks.
+const (
+	whyGone      = "The receiver answered 410: it wants no more."
+	WhyClosed    = "The organization was closed."
+	WhySuspended = "The organization was suspended for longer than deliveries are tried."
+)
 
 func giveUp(h Health, a Attempt, now time.Time) string {
 	switch {

@@ -105,31 +105,34 @@ type line struct {
 	mu      sync.Mutex
 	lease   event.Lease
 	left    int
+	most    int // at once; 0: as many as are asked for
+	asked   int // how often
 	settled []event.Settlement
 	told    chan struct{} // may be nil
 }
 
-func (q *line) Lease(_ context.Context, _, until time.Time, most int) ([]event.Lease, error) {
+func (q *line) Lease(_ context.Context, a event.Leasing) ([]event.Lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var out []event.Lease
-	for q.left > 0 && len(out) < most {
+	q.asked++
+	for q.left > 0 && len(out) < a.Most && (q.most == 0 || len(out) < q.most) {
 		q.left--
 		l := q.lease
-		l.Until = until
+		l.Until = a.Until
 		out = append(out, l)
 	}
 	return out, nil
 }
 
-func (q *line) Settle(_ context.Context, s event.Settlement) error {
+func (q *line) Settle(_ context.Context, s event.Settlement) (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.settled = append(q.settled, s)
 	if q.told != nil {
 		q.told <- struct{}{}
 	}
-	return nil
+	return q.left > 0, nil
 }
 
 type post func(context.Context, event.Posting) event.Attempt
@@ -328,4 +331,47 @@ func TestNoMoreAreUnderWayThanThereIsRoomFor(t *testing.T) {
 		t.Errorf("%d are under way; want 64", begun)
 	}
 	close(hold)
+}
+
+// A fast receiver is not kept waiting for the next run: what is answered makes room.
+// One that fails or is slow gets its next one with the next run.
+func TestARunGoesOnByItself(t *testing.T) {
+	for name, c := range map[string]struct {
+		attempt event.Attempt
+		want    int // attempts by one run
+	}{
+		"it goes well": {event.Attempt{Code: 200, Duration: 3 * time.Second}, 40},
+		"it is slow":   {event.Attempt{Code: 200, Duration: 3*time.Second + 1}, 4},
+		"it fails":     {event.Attempt{Code: 500}, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := &line{lease: event.Lease{URL: "https://example.com", Secret: "s@example.com", Try: 1}, left: 40, most: 4, told: make(chan struct{}, 40)}
+			d := deliverer(t, q, func(context.Context, event.Posting) event.Attempt { return c.attempt }, func(c *event.DelivererConfig) { c.Background = true })
+			if _, err := d.Deliver(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for range c.want {
+				<-q.told
+			}
+			if err := d.Finish(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if len(q.settled) != c.want || q.settled[0].Slow != (c.attempt.Duration > 3*time.Second) {
+				t.Errorf("%d attempts, the first %+v; want %d", len(q.settled), q.settled[0], c.want)
+			}
+		})
+	}
+}
+
+// A host that ends with the run gets all that is due, and nothing after its end.
+func TestARunThatEndsLeasesNoMore(t *testing.T) {
+	q := &line{lease: event.Lease{URL: "https://example.com", Secret: "s@example.com", Try: 1}, left: 40, most: 4}
+	ctx, cancel := context.WithCancel(t.Context())
+	d := deliverer(t, q, func(context.Context, event.Posting) event.Attempt { cancel(); return event.Attempt{Code: 200} }, nil)
+	if counts, err := d.Deliver(ctx); err != nil || counts["attempts"] != 4 {
+		t.Errorf("%v, %v; want those that were begun", counts, err)
+	}
+	if counts, err := d.Deliver(t.Context()); err != nil || counts["attempts"] != 36 {
+		t.Errorf("%v, %v; want all that is left", counts, err)
+	}
 }

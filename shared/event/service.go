@@ -26,8 +26,9 @@ type Webhooks interface {
 	// meanwhile. What is pending of one that is then disabled is given up.
 	ChangeWebhook(ctx context.Context, org, webhookID string, change func(Webhook) (Webhook, audit.Record, error)) (Webhook, error)
 	DeleteWebhook(ctx context.Context, org, webhookID string, rec audit.Record) error
-	// RecordTest only writes the record, whose event goes to this webhook.
-	RecordTest(ctx context.Context, org, webhookID string, rec audit.Record) error
+	// RecordTest only writes the record, whose event goes to this webhook; RateLimited
+	// beyond the quota.
+	RecordTest(ctx context.Context, org, webhookID string, q Quota, rec audit.Record) error
 }
 
 // History reads what happened and what became of its deliveries, the newest first.
@@ -35,7 +36,7 @@ type History interface {
 	ListEvents(ctx context.Context, q Query) ([]Event, error)
 	ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error)
 	// Replay makes deliveries pending anew, under the ids they have, and returns how
-	// many.
+	// many; RateLimited beyond the quota.
 	Replay(ctx context.Context, r Replaying) (int, error)
 }
 
@@ -56,6 +57,24 @@ type DeliveryQuery struct {
 	Limit            int
 }
 
+// Quota is how many there may be of what an organisation asks for, since a moment.
+type Quota struct {
+	Most       int
+	Since, Now time.Time
+}
+
+// How often an organisation may ask within an hour: what it asks for is written, and
+// posted to others.
+const (
+	TestsAnHour       = 60
+	ReplaysAnHour     = 10 // of all events since a moment
+	RedeliveriesAHour = 60 // of one event
+)
+
+func anHour(most int, now time.Time) Quota {
+	return Quota{Most: most, Since: now.Add(-time.Hour), Now: now}
+}
+
 // Replaying says what is to be delivered again: one delivery, or of a webhook all
 // events that it takes from a moment on.
 type Replaying struct {
@@ -65,6 +84,7 @@ type Replaying struct {
 	Since      time.Time
 	At         time.Time
 	Most       int
+	Quota      Quota // of replays of its kind
 	// Record makes the audit record, once it is known how many there are.
 	Record func(webhookID string, deliveries int) audit.Record
 }
@@ -231,7 +251,9 @@ const (
 )
 
 // RotateSecret gives a webhook a new secret, which is shown only now. The one before
-// signs as well for the overlap.
+// signs as well for the overlap. While an overlap runs there is a Conflict: a third
+// secret would end the first before its time. Without an overlap it is never one,
+// and the newest signs alone at once.
 func (s *Service) RotateSecret(ctx context.Context, p authz.Principal, webhookID string, overlap time.Duration) (Webhook, string, error) {
 	if err := p.Require(ctx, authz.DoWebhooksWrite); err != nil {
 		return Webhook{}, "", err
@@ -245,6 +267,10 @@ func (s *Service) RotateSecret(ctx context.Context, p authz.Principal, webhookID
 		if err != nil {
 			return w, audit.Record{}, fmt.Errorf("seal secret: %w", err)
 		}
+		if overlap > 0 && w.OldSecret != "" && w.OldUntil.After(now) {
+			return w, audit.Record{}, fault.New(fault.Conflict, "the secret before signs until %s: rotate after that, or with overlap_seconds 0, which ends it",
+				w.OldUntil.UTC().Format(time.RFC3339))
+		}
 		w.OldSecret, w.OldUntil = w.Secret, now.Add(overlap)
 		if overlap == 0 {
 			w.OldSecret, w.OldUntil = "", time.Time{}
@@ -257,13 +283,14 @@ func (s *Service) RotateSecret(ctx context.Context, p authz.Principal, webhookID
 }
 
 // Test sends the webhook an event of [TypeTest] and returns the event's id. It comes
-// by the way that all events come.
+// by the way that all events come; [TestsAnHour] at most.
 func (s *Service) Test(ctx context.Context, p authz.Principal, webhookID string) (eventID string, err error) {
 	if err := p.Require(ctx, authz.DoWebhooksWrite); err != nil {
 		return "", err
 	}
-	rec := audit.New(ctx, p, s.Now(), "webhook.test", webhookID)
-	return idOf(rec.ID), s.Webhooks.RecordTest(ctx, p.OrgID, webhookID, rec)
+	now := s.Now()
+	rec := audit.New(ctx, p, now, "webhook.test", webhookID)
+	return idOf(rec.ID), s.Webhooks.RecordTest(ctx, p.OrgID, webhookID, anHour(TestsAnHour, now), rec)
 }
 
 // Events returns a page of what happened.
@@ -291,12 +318,12 @@ func (s *Service) Deliveries(ctx context.Context, p authz.Principal, q DeliveryQ
 const MostReplayed = 10_000
 
 // ReplaySince delivers to a webhook all events again that it takes, from a moment
-// on, and returns how many; at most [MostReplayed], the oldest.
+// on, and returns how many; at most [MostReplayed], the oldest, and [ReplaysAnHour].
 func (s *Service) ReplaySince(ctx context.Context, p authz.Principal, webhookID string, since time.Time) (int, error) {
 	return s.replay(ctx, p, Replaying{WebhookID: webhookID, Since: since})
 }
 
-// ReplayDelivery delivers one event again.
+// ReplayDelivery delivers one event again; at most [RedeliveriesAHour].
 func (s *Service) ReplayDelivery(ctx context.Context, p authz.Principal, deliveryID string) error {
 	_, err := s.replay(ctx, p, Replaying{DeliveryID: deliveryID})
 	return err
@@ -307,6 +334,10 @@ func (s *Service) replay(ctx context.Context, p authz.Principal, r Replaying) (i
 		return 0, err
 	}
 	r.OrgID, r.At, r.Most = p.OrgID, s.Now(), MostReplayed
+	r.Quota = anHour(ReplaysAnHour, r.At)
+	if r.DeliveryID != "" {
+		r.Quota = anHour(RedeliveriesAHour, r.At)
+	}
 	r.Record = func(webhookID string, deliveries int) audit.Record {
 		detail := map[string]any{"deliveries": deliveries}
 		if r.DeliveryID != "" {

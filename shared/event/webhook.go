@@ -3,6 +3,7 @@ package event
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,15 +79,31 @@ func checkURL(text string, places egress.Rules) error {
 	if err := places.CheckURL(u); err != nil {
 		return fault.New(fault.Unprocessable, "url: %v", err).At("url")
 	}
-	if u.Scheme == "http" && !mayBePlain(u.Hostname(), places) {
+	if mayBeListed(u.Hostname(), places) {
+		return nil
+	}
+	switch port := u.Port(); {
+	case u.Scheme == "http":
 		return fault.New(fault.Unprocessable, "url must be https: without TLS only networks that the operator has listed are posted to").At("url")
+	case port != "" && !webPort(port):
+		return fault.New(fault.Unprocessable, "url: the port is %d, or one from %d on", portHTTPS, portFirstFree).At("url")
 	}
 	return nil
 }
 
-// mayBePlain tells whether a host may turn out to be in a listed network: all names
+const (
+	portHTTPS     = 443
+	portFirstFree = 1024 // below, there are other protocols' servers
+)
+
+func webPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && (port == portHTTPS || port >= portFirstFree)
+}
+
+// mayBeListed tells whether a host may turn out to be in a listed network: all names
 // may where any is listed, and are looked at when they are dialled.
-func mayBePlain(host string, places egress.Rules) bool {
+func mayBeListed(host string, places egress.Rules) bool {
 	if ip, ok := egress.Literal(host); ok {
 		return places.Listed(ip)
 	}

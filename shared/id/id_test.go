@@ -33,6 +33,19 @@ func TestIDsSortByTimeOfCreation(t *testing.T) {
 	}
 }
 
+// One person has one id in all organisations: it tells none of them since when.
+func TestIDsOfPeopleAreRandom(t *testing.T) {
+	for prefix, want := range map[string]byte{id.User: '4', id.ServiceAccount: '7', id.Organization: '7'} {
+		made := id.New(prefix)
+		if got := made[len(prefix)+1+12]; got != want {
+			t.Errorf("%s is a UUIDv%c; want v%c", made, got, want)
+		}
+	}
+	if a, b := id.New(id.User), id.New(id.User); a[:13] == b[:13] {
+		t.Errorf("%s and %s begin alike", a, b)
+	}
+}
+
 func TestValid(t *testing.T) {
 	const hex = "0199c0b2f3a47c1e8d6a5b4c3d2e1f00"
 	for in, want := range map[string]bool{

@@ -261,7 +261,7 @@ type WebhookStopped struct {
 func (c WebhookStopped) Page() Page {
 	return Page{
 		Subject: "A webhook was disabled",
-		Lead:    []string{"Events could not be delivered to a webhook for a long time. It was disabled: nothing is sent to it any more."},
+		Lead:    []string{"A webhook was disabled, for the reason below: nothing is sent to it any more."},
 		Facts:   present([]Fact{{"Webhook", c.WebhookID}, {"Address", c.URL.Or("")}, {"Reason", c.Reason.Or("")}}),
 		Action:  reference("How to see and change webhooks", "listWebhooks"),
 		Advice:  []string{"Put its receiver right, enable it again, and have the events that it missed sent once more."},

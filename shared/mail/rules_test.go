@@ -204,7 +204,7 @@ func TestAMailSaysWhatHappened(t *testing.T) {
 		},
 		"suspension": {happened(t, "organization.suspend", "org_1", map[string]any{"reason": "unpaid"}), nil, []string{"Reason: unpaid"}},
 		"member":     {happened(t, "member.add", "user_d", map[string]any{"role": "developer"}), nil, []string{"added to “Analytical Engines”", "Role: developer", "key_actor"}},
-		"webhook":    {happened(t, "webhook.disable", "wh_1", map[string]any{"url": "https://hooks.example.com/x", "reason": "410"}), nil, []string{"hooks[.]example[.]com/x", "Reason: 410"}},
+		"webhook":    {happened(t, "webhook.disable", "wh_1", map[string]any{"url": "https://hooks.example.com/x", "reason": "The receiver answered 410: it wants no more."}), nil, []string{"hooks[.]example[.]com/x", "disabled, for the reason below", "Reason: The receiver answered 410: it wants no more."}},
 	} {
 		d := planner(t).Plan(t.Context(), c.event, directory(), c.key)
 		if len(d) == 0 {

@@ -3,6 +3,7 @@ package project_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -92,6 +93,80 @@ func TestWhoMakesWhomWhatInAProject(t *testing.T) {
 		team := &project.Team{Store: store, Bump: store, Now: time.Now}
 		if _, err := team.Set(t.Context(), p, "proj_2", "user_other", authz.ProjectViewer); !fault.Is(err, fault.NotFound) {
 			t.Errorf("%s/%s in another project: %v; want NotFound", by.role, by.own, err)
+		}
+	}
+}
+
+// Who has a role that the organisation made gives no more than it has, and does not
+// raise himself, however far it reaches.
+func TestAMadeRoleSeatsNobodyAboveItself(t *testing.T) {
+	seats := []authz.Action{authz.DoProjectMembersWrite, authz.DoProjectsRead}
+	viewer := append(slices.Clone(seats), authz.DoUsageRead, authz.DoAnalyticsRead)
+	manager := append(slices.Clone(viewer), authz.DoMembersRead, authz.DoKeysRead, authz.DoBudgetsRead, authz.DoRequestsRead)
+	for name, c := range map[string]struct {
+		permissions []authz.Action
+		reach       authz.Width
+		own         authz.ProjectRole
+		on          string
+		before      authz.ProjectRole
+		gives       []authz.ProjectRole // that are fine
+	}{
+		"himself":                         {seats, authz.Organization, "", "user_me", "", nil},
+		"himself, with all of it":         {manager, authz.Organization, "", "user_me", "", nil},
+		"himself, down":                   {manager, authz.Organization, authz.ProjectDeveloper, "user_me", authz.ProjectDeveloper, []authz.ProjectRole{"developer", "viewer"}},
+		"another, with the seats only":    {seats, authz.Organization, "", "user_other", "", nil},
+		"another, who keeps his seat":     {seats, authz.Organization, "", "user_other", "manager", []authz.ProjectRole{"manager"}},
+		"another, as a viewer":            {viewer, authz.Organization, "", "user_other", "", []authz.ProjectRole{"viewer"}},
+		"another, as a manager":           {manager, authz.Organization, "", "user_other", "", []authz.ProjectRole{"viewer", "manager"}},
+		"another, in his projects":        {manager, authz.Projects, authz.ProjectViewer, "user_other", "", []authz.ProjectRole{"viewer"}},
+		"another, as a project's manager": {seats, authz.Own, authz.ProjectManager, "user_other", "", []authz.ProjectRole{"viewer", "developer"}},
+	} {
+		p := authz.Principal{
+			OrgID: "org_1", KeyID: "key_1", OwnerID: "user_me", Role: authz.Custom, Custom: authz.CustomRole{Permissions: c.permissions, Reach: c.reach},
+			Scopes: []authz.Scope{authz.ProjectsWrite}, Method: authz.ByKey,
+		}
+		if c.own != "" {
+			p.Projects = map[string]authz.ProjectRole{"proj_1": c.own}
+		}
+		for _, role := range authz.ProjectRoles() {
+			store := &one{seat: project.Seat{Role: c.before}}
+			team := &project.Team{Store: store, Bump: store, Now: time.Now}
+			_, err := team.Set(t.Context(), p, "proj_1", c.on, role)
+			if want := slices.Contains(c.gives, role); (err == nil) != want || err != nil && !fault.Is(err, fault.Forbidden) {
+				t.Errorf("%s to %s: %v; want it to be fine: %v", name, role, err, want)
+			}
+		}
+	}
+}
+
+// A project's manager acts on nobody who is higher in the organisation.
+func TestNobodySeatsASuperior(t *testing.T) {
+	for _, c := range []struct {
+		actor, target authz.Role
+		fine          bool
+	}{
+		{authz.Developer, authz.Owner, false}, {authz.Developer, authz.Admin, false}, {authz.Developer, authz.Manager, false},
+		{authz.Developer, authz.Custom, false}, {authz.Developer, authz.Analyst, true}, {authz.Developer, authz.Developer, true},
+		{authz.Manager, authz.Admin, false}, {authz.Manager, authz.Finance, true}, {authz.Manager, authz.Developer, true},
+		{authz.Custom, authz.Manager, false}, {authz.Custom, authz.Custom, true},
+		{authz.Admin, authz.Owner, false}, {authz.Admin, authz.Admin, true}, {authz.Owner, authz.Owner, true},
+	} {
+		p := authz.Principal{
+			OrgID: "org_1", KeyID: "key_1", OwnerID: "user_me", Role: c.actor, Scopes: authz.Scopes(), Method: authz.ByKey,
+			Projects: map[string]authz.ProjectRole{"proj_1": authz.ProjectManager},
+		}
+		for what, act := range map[string]func(*project.Team) error{
+			"demotes": func(team *project.Team) error {
+				_, err := team.Set(t.Context(), p, "proj_1", "user_other", authz.ProjectViewer)
+				return err
+			},
+			"removes": func(team *project.Team) error { return team.Remove(t.Context(), p, "proj_1", "user_other") },
+		} {
+			store := &one{seat: project.Seat{Role: authz.ProjectDeveloper, Holds: c.target}}
+			err := act(&project.Team{Store: store, Bump: store, Now: time.Now})
+			if (err == nil) != c.fine || err != nil && !fault.Is(err, fault.Forbidden) || (store.saved == 1) != c.fine {
+				t.Errorf("%s %s %s: %v, saved %d times; want it to be fine: %v", c.actor, what, c.target, err, store.saved, c.fine)
+			}
 		}
 	}
 }

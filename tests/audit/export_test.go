@@ -3,17 +3,24 @@ package audit_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/aiaas/aiaas/adapters/blob"
 	"github.com/aiaas/aiaas/adapters/open/access"
 	auditfunction "github.com/aiaas/aiaas/functions/audit"
 	"github.com/aiaas/aiaas/shared/audit"
+	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/function"
 )
 
 func (p *platform) ring() audit.Ring {
@@ -143,6 +150,149 @@ func TestAnExportShowsWhatWasTamperedWith(t *testing.T) {
 	if r, _ := check(t, p.export(""), ring); r.Valid() || r.FirstBad.Seq != 2 || r.FirstBad.Reason != audit.RecordMissing {
 		t.Errorf("%+v", r.FirstBad)
 	}
+}
+
+// TestAnExportOfAChainThatWasComputedAnewIsFound: it hangs together, and only the
+// signed heads tell.
+func TestAnExportOfAChainThatWasComputedAnewIsFound(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		harm func(w *world)
+		want want
+	}{
+		"a record changed": {func(w *world) {
+			edit("actor", "key_somebody_else")(w, 3)
+			w.rewrite(one, 3)
+		}, want{1, "", audit.ChainRewritten}},
+		"and its head removed": {func(w *world) {
+			edit("actor", "key_somebody_else")(w, 3)
+			w.rewrite(one, 3)
+			w.remove(w.heads(one)[2])
+		}, want{1, "", audit.HeadMissing}},
+		"and an older head noted": {func(w *world) {
+			edit("actor", "key_somebody_else")(w, 8)
+			w.rewrite(one, 8)
+			w.tamper(function.Accounts, `UPDATE accounts.audit_chains SET head_seq = 6 WHERE org_id = $1`, one)
+		}, want{7, "", audit.HeadMissing}},
+		"the tail cut": {func(w *world) {
+			w.removeRange(8, 9)
+		}, want{8, "", audit.TailCut}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			p.fillByJob(9, 3)
+			p.clock.advance(2 * audit.HeadGrace)
+			ring := p.ring()
+			if r, _ := check(t, p.export(""), ring); !r.Valid() {
+				t.Fatalf("before: %+v", r.FirstBad)
+			}
+			w := *p.world
+			w.folder = filepath.Join(p.data, "files")
+			store, err := blob.OpenFolder(w.folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = store.Close() }()
+			w.files = store
+			c.harm(&w)
+			if r, _ := check(t, p.export(""), ring); r.Valid() || r.FirstBad.Reason != c.want.reason || r.FirstBad.Seq != c.want.seq {
+				t.Errorf("%+v; want %+v", r.FirstBad, c.want)
+			}
+		})
+	}
+}
+
+// fillByJob is fill by the function's own job and key.
+func (p *platform) fillByJob(n, batch int) {
+	p.t.Helper()
+	for i := range n {
+		p.record(one)
+		if (i+1)%batch == 0 {
+			p.sealAll()
+		}
+	}
+}
+
+// TestTheHeadOfAnExportIsChecked has trailers that are rightly signed around heads
+// that are not right: of another organisation, or edited.
+func TestTheHeadOfAnExportIsChecked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fill(one, 6, 3)
+	w.fill(two, 6, 3)
+	for name, c := range map[string]struct {
+		change func(x *swapped)
+		want   audit.Reason
+	}{
+		"as it is":             {func(*swapped) {}, ""},
+		"another organisation": {func(x *swapped) { x.org = two }, audit.HeadForged},
+		"an older place":       {func(x *swapped) { x.seq = 3 }, ""},
+		"another hash": {func(x *swapped) {
+			x.edit = func(head []byte) []byte {
+				return bytes.Replace(head, []byte(hexOf(w.link(one, 6).Hash)), []byte(hexOf(w.link(one, 5).Hash)), 1)
+			}
+		}, audit.HeadForged},
+	} {
+		x := &swapped{org: one, seq: 6, edit: func(head []byte) []byte { return head }}
+		c.change(x)
+		r, _ := check(t, w.exportWith(x), audit.NewRing(w.signer.Public()))
+		if got := r.FirstBad; (got == nil) != (c.want == "") || (got != nil && got.Reason != c.want) {
+			t.Errorf("%s: %+v; want %q", name, got, c.want)
+		}
+	}
+}
+
+// swapped says which head an export's trailer is to have.
+type swapped struct {
+	org  string
+	seq  int64
+	edit func(head []byte) []byte
+}
+
+// exportWith is an export of the first organisation, signed by the world's key.
+func (w *world) exportWith(x *swapped) []byte {
+	w.t.Helper()
+	var out bytes.Buffer
+	s := &audit.Service{Verifier: w.verifier, Signer: w.signer, Now: w.clock.Now}
+	p := authz.Principal{OrgID: one, KeyID: "key_1", OwnerID: "user_1", Role: authz.Owner, Scopes: authz.Scopes(), Method: authz.ByKey}
+	export, err := s.Export(w.t.Context(), p, "", 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := export.Write(w.t.Context(), &out); err != nil {
+		w.t.Fatal(err)
+	}
+	body, err := os.ReadFile(w.path(fmt.Sprintf("audit-heads/%s/%020d.json", x.org, x.seq)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.resigned(out.Bytes(), x.edit(body))
+}
+
+// resigned puts another head into an export's trailer and signs that anew.
+func (w *world) resigned(text, head []byte) []byte {
+	w.t.Helper()
+	at := bytes.LastIndex(text[:len(text)-1], []byte("\n")) + 1
+	var line struct {
+		Trailer map[string]any `json:"trailer"`
+	}
+	if err := json.Unmarshal(text[at:], &line); err != nil {
+		w.t.Fatal(err)
+	}
+	delete(line.Trailer, "signature")
+	line.Trailer["head"] = json.RawMessage(head)
+	bare, err := json.Marshal(line.Trailer) // members sorted, no white space, and nothing that would be escaped
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	seed := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, audit.SeedSize))
+	line.Trailer["signature"] = ed25519.Sign(seed, bare)
+	signed, err := json.Marshal(line)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return append(append(bytes.Clone(text[:at]), signed...), '\n')
 }
 
 // TestALineIsCheckedByItsOwnBytes needs no library for canonical JSON.

@@ -208,6 +208,11 @@ func TestTheAuditIsReadByItsOwnOrganisation(t *testing.T) {
 		}
 	}
 	house := p.tenants["house"]["platform"]
+	p.get("/v1/audit/verify?organization_id=org_missing", house, 404)
+	p.exec(function.Accounts, `INSERT INTO accounts.organizations (org_id, name, created_at) VALUES ('org_empty', 'empty', now())`)
+	if v := p.get("/v1/audit/verify?organization_id=org_empty", house, 200); v["valid"] != true || v["checked"] != 0.0 {
+		t.Errorf("of an organisation without records: %v", v)
+	}
 	if got := ids(p.get("/v1/audit?organization_id=org_one&limit=200", house, 200)); !slices.Equal(got, mine) {
 		t.Errorf("the platform's people see %v", got)
 	}
@@ -312,10 +317,7 @@ func TestTheKeyOutlivesItsProcess(t *testing.T) {
 	}
 	// Another key: what the first has signed is known by its public half only.
 	p.settings["AIAAS_AUDIT_KEY"] = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="
-	p.wire()
-	if v := p.get("/v1/audit/verify", p.tenants[one]["admin"], 200); v["valid"] != false || member[string](v["first_bad"], "reason") != "head_forged" {
-		t.Errorf("under an unknown key: %v", v)
-	}
+	p.refused(first, "AIAAS_AUDIT_KEY", "AIAAS_AUDIT_OLD_KEYS", "BLOB_URL")
 	p.settings["AIAAS_AUDIT_OLD_KEYS"] = first
 	p.wire()
 	if v := p.get("/v1/audit/verify", p.tenants[one]["admin"], 200); v["valid"] != true {
@@ -323,6 +325,49 @@ func TestTheKeyOutlivesItsProcess(t *testing.T) {
 	}
 	if list := items(p.get("/v1/audit/keys", p.tenants[one]["auditor"], 200)); len(list) != 2 || !member[bool](list[0], "current") || key() == first {
 		t.Errorf("keys: %v", list)
+	}
+	p.record(one)
+	p.sealAll() // signed by the second
+	delete(p.settings, "AIAAS_AUDIT_KEY")
+	p.refused("AIAAS_AUDIT_OLD_KEYS")
+}
+
+// TestANewFolderDoesNotMakeANewAuditSilently: the database has signed chains, and
+// the process that is to go on with them has neither their key nor their files.
+func TestANewFolderDoesNotMakeANewAuditSilently(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.settings["AIAAS_DATA_DIR"] = t.TempDir() // nothing was signed so far
+	p.wire()
+	p.record(one)
+	p.sealAll()
+	key := member[string](items(p.get("/v1/audit/keys", p.tenants[one]["auditor"], 200))[0], "public_key")
+	p.settings["AIAAS_DATA_DIR"] = t.TempDir()
+	p.refused(key, "AIAAS_AUDIT_KEY", "AIAAS_AUDIT_OLD_KEYS", "BLOB_URL")
+	p.settings["AIAAS_AUDIT_OLD_KEYS"] = key
+	p.wire()
+	p.clock.advance(2 * core.HeadGrace)
+	if v := p.get("/v1/audit/verify", p.tenants[one]["admin"], 200); member[string](v["first_bad"], "reason") != "head_missing" {
+		t.Errorf("without the files: %v", v)
+	}
+}
+
+// refused fails the test unless a process with these settings does not start, and
+// says why.
+func (p *platform) refused(says ...string) {
+	p.t.Helper()
+	env := &function.Env{
+		Now: p.clock.Now, Log: p.env.Log, Getenv: func(n string) string { return p.settings[n] },
+		Fatal: func(err error) { p.t.Error(err) }, LocalDisk: true,
+	}
+	_, err := auditwire.Wire(p.t.Context(), env)
+	for _, s := range says {
+		if err == nil || !strings.Contains(err.Error(), s) {
+			p.t.Errorf("the process that has lost its key says %v; want %q in it", err, s)
+		}
+	}
+	if err := env.Close(p.t.Context()); err != nil {
+		p.t.Error(err)
 	}
 }
 

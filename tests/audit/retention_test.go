@@ -183,11 +183,11 @@ func (d dying) step() error {
 	return nil
 }
 
-func (d dying) SaveCheckpoint(ctx context.Context, c audit.Checkpoint, body []byte) error {
+func (d dying) SaveCheckpoint(ctx context.Context, c audit.Checkpoint, body []byte, signs audit.PublicKey) error {
 	if err := d.step(); err != nil {
 		return err
 	}
-	return d.Prunable.SaveCheckpoint(ctx, c, body)
+	return d.Prunable.SaveCheckpoint(ctx, c, body, signs)
 }
 
 func (d dying) Shorten(ctx context.Context, org string, upTo int64, keep time.Duration) error {

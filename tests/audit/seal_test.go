@@ -15,6 +15,7 @@ import (
 	"github.com/aiaas/aiaas/adapters/postgres/migrations"
 	"github.com/aiaas/aiaas/adapters/postgres/postgrestest"
 	"github.com/aiaas/aiaas/shared/audit"
+	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 )
 
@@ -51,7 +52,11 @@ func TestRecordsOfAllServicesAreChainedByOrganisation(t *testing.T) {
 	for _, org := range []string{one, two, audit.PlatformOrg} {
 		w.valid(org, 5)
 	}
-	w.valid("org_of_nobody", 0)
+	w.exec(function.Accounts, `INSERT INTO accounts.organizations (org_id, name, created_at) VALUES ('org_new', 'new', now())`)
+	w.valid("org_new", 0)
+	if r, err := w.verifier.Verify(t.Context(), "org_of_nobody"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("of an organisation that nobody knows: %+v, %v", r, err)
+	}
 	w.once()
 	r = w.verify(one)
 	if r.From != 1 || r.To != 5 || r.Pending != 0 || r.Head == nil || r.Head.Seq != 5 || r.Head.Hash != w.link(one, 5).Hash {
@@ -76,6 +81,11 @@ func TestWhatIsWrittenByHandIsSealedToo(t *testing.T) {
 		SELECT 'org_one', 'by hand ' || n, '1999-01-01', '', '', '', 'null' FROM generate_series(1, 3) n`)
 	w.seal()
 	w.valid(one, 3)
+	w.record(one)
+	w.seal()
+	if r := w.verify(one); r.Late != 3 {
+		t.Errorf("%d records count as sealed late; want the three that say that they are old", r.Late)
+	}
 }
 
 // breaking is a schema's pending records; taking them off breaks.
@@ -219,6 +229,117 @@ func TestWithoutAFileStoreRecordsAreSealedAllTheSame(t *testing.T) {
 	w.sealer.Files = files
 	w.seal()
 	w.valid(one, 1)
+}
+
+// TestOneOrganisationWhoseHeadsCannotBeStoredHoldsUpNoOther has files where the
+// folders of heads would be made.
+func TestOneOrganisationWhoseHeadsCannotBeStoredHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var stuck []string
+	for n := range 4 {
+		stuck = append(stuck, fmt.Sprintf("org_%d", n)) // before the others
+	}
+	if err := os.MkdirAll(w.path("audit-heads"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, org := range stuck {
+		w.write("audit-heads/"+org, nil)
+		w.record(org)
+	}
+	w.record(one)
+	w.record(two)
+	w.clock.advance(audit.HeadEvery)
+	_, err := w.sealer.Seal(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "signed head of org_0 in the file store") || strings.Contains(err.Error(), "database") || strings.Contains(err.Error(), one) {
+		t.Errorf("the sealer says: %v", err)
+	}
+	for _, org := range []string{one, two} {
+		if n := len(w.heads(org)); n != 1 {
+			t.Errorf("%s has %d heads", org, n)
+		}
+	}
+	if _, err := w.sealer.Seal(t.Context()); err != nil {
+		t.Errorf("it does not wait before it tries again: %v", err)
+	}
+	for n := range 8 { // others are first, and the pause stays below that in which a head is due
+		w.record(one)
+		w.clock.advance(audit.HeadGrace / 2)
+		if _, err := w.sealer.Seal(t.Context()); err == nil {
+			t.Errorf("after %d pauses it does not try again", n)
+		}
+		if got := len(w.heads(one)); got != n+2 {
+			t.Errorf("%d heads; want %d", got, n+2)
+		}
+	}
+	if err := os.Remove(w.path("audit-heads/org_0")); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(audit.HeadGrace / 2)
+	_, _ = w.sealer.Seal(t.Context()) // the others fail still
+	w.valid("org_0", 1)
+	if n := query[int](w, function.Accounts, `SELECT head_failures FROM accounts.audit_chains WHERE org_id = 'org_0'`); n != 0 {
+		t.Errorf("%d failures are noted of an organisation whose head was stored", n)
+	}
+}
+
+// TestAFileStoreThatTakesNothingIsNotAskedForEveryOrganisation counts the attempts.
+func TestAFileStoreThatTakesNothingIsNotAskedForEveryOrganisation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for n := range 20 {
+		w.record(fmt.Sprintf("org_%02d", n))
+	}
+	store := &counted{deaf: deaf{w.sealer.Files}}
+	w.sealer.Files = store
+	w.clock.advance(audit.HeadEvery)
+	if _, err := w.sealer.Seal(t.Context()); !errors.Is(err, errCrash) || store.puts != 5 {
+		t.Errorf("%d attempts, %v", store.puts, err)
+	}
+}
+
+// counted is a file store that takes nothing and counts.
+type counted struct {
+	deaf
+
+	puts int
+}
+
+func (c *counted) Put(ctx context.Context, name string, data []byte) error {
+	c.puts++
+	return c.deaf.Put(ctx, name, data)
+}
+
+// TestASealerThatDoesNotSealIsFound: what waits can be changed without a trace.
+func TestASealerThatDoesNotSealIsFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fill(one, 6, 3)
+	w.record(one)
+	var waiting []string
+	for range 3 {
+		waiting = append(waiting, w.recordAt(one, function.Router, w.clock.Now()))
+	}
+	if r := w.verify(one); !r.Valid() || r.Pending != 4 {
+		t.Errorf("records of this moment: %+v", r)
+	}
+	for _, auditID := range waiting[1:] {
+		w.tamper(function.Router, `UPDATE router.audit_pending SET since = since - interval '61 seconds' WHERE audit_id = $1`, auditID)
+	}
+	if r := w.verify(one); r.Valid() || r.FirstBad.Reason != audit.RecordUnsealed || r.FirstBad.AuditID != waiting[1] || r.Checked != 6 {
+		t.Errorf("a record that waits for a minute: %+v %+v", r, r.FirstBad)
+	}
+	w.seal()
+	w.valid(one, 10)
+}
+
+// TestARecordThatIsSealedAndNotSettledIsNoFinding, however long ago.
+func TestARecordThatIsSealedAndNotSettledIsNoFinding(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := func() audit.Link { w.fill(one, 3, 3); return w.link(one, 3) }()
+	w.tamper(l.Source, `INSERT INTO `+string(l.Source)+`.audit_pending VALUES ($1, $2, now() - interval '1 hour')`, one, l.AuditID)
+	w.valid(one, 3)
 }
 
 // TestACrashAfterAHeadWasStored has the head in the store and not in the note.

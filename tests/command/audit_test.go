@@ -20,7 +20,7 @@ func TestTheAuditIsVerifiedByTheCommand(t *testing.T) {
 	defer g.Stop(t)
 	sh := of(g)
 	direct := of(g)
-	direct.env["DATABASE_URL"] = server.URL()
+	direct.env["DATABASE_URL"], direct.env["AIAAS_AUDIT_KEY"] = server.URL(), harness.AuditKey
 	created := sh.words(t, "key create --name k --scopes inference -o json").want(0).json()
 	sh.words(t, "key revoke "+text(created, "id")+" --yes").want(0)
 	harness.Eventually(t, "the sealer", func() (bool, string) {
@@ -29,6 +29,13 @@ func TestTheAuditIsVerifiedByTheCommand(t *testing.T) {
 		return r.json()["pending"] == 0.0 && checked >= 5, r.stdout
 	})
 	direct.words(t, "audit verify --database").want(0)
+	for _, missing := range []result{
+		sh.words(t, "audit verify --organization nope --use-key platform").want(1), direct.words(t, "audit verify --database --organization nope").want(1),
+	} {
+		if !strings.Contains(missing.stderr, "no organization") || strings.Contains(missing.stdout, "Valid") {
+			t.Errorf("%s: %s%s", missing.line, missing.stdout, missing.stderr)
+		}
+	}
 	key := text(data(sh.words(t, "audit keys -o json").want(0).json())[0], "public_key")
 	file := filepath.Join(t.TempDir(), "audit.ndjson")
 	harness.Must(t, os.WriteFile(file, []byte(sh.words(t, "audit export").want(0).stdout), 0o600))

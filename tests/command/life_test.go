@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -84,7 +85,7 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 	for _, name := range []string{
 		"settings", "data folder", "credentials.json", "secret.key", "disk space", "profile", "server", "server's clock", "readiness", "api key", "admin key",
 		"platform key", "backend http://demo.aiaas.internal/v1", "backend " + up.URL, "database", "database's clock", "database roles",
-		"schema accounts", "schema router", "schema analytics", "inbox", "dead letters",
+		"schema accounts", "schema router", "schema analytics", "inbox", "dead letters", "audit of accounts", "audit of router", "audit of analytics", "audit heads",
 	} {
 		if well[name].State != "ok" {
 			t.Errorf("%s: %+v; want ok", name, well[name])
@@ -126,6 +127,23 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 		{"an event can't be booked", func() {
 			g.Database().Exec(t, `INSERT INTO analytics.dead_letters (org_id, event_id, body, error) VALUES ('o', 'e', '', 'test')`)
 		}, func() { g.Database().Exec(t, `DELETE FROM analytics.dead_letters`) }, 1, "dead letters", "fail"},
+		{"the sealer is behind", func() {
+			g.Database().Exec(t, `CREATE FUNCTION accounts.stop_sealer() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $x$no$x$; END'`)
+			g.Database().Exec(t, `CREATE TRIGGER stop BEFORE INSERT ON accounts.audit_chain FOR EACH ROW EXECUTE FUNCTION accounts.stop_sealer()`)
+			g.Database().Exec(t, `INSERT INTO router.audit_records (org_id, audit_id, at, actor, action, target, detail) VALUES ('org_x', 'aud_x', now(), 'a', 'b', 'c', '{}')`)
+			g.Database().Exec(t, `UPDATE router.audit_pending SET since = now() - interval '2 minutes'`)
+		}, func() { g.Database().Exec(t, `DROP FUNCTION accounts.stop_sealer CASCADE`) }, 1, "audit of router", "fail"},
+		{"heads are overdue", func() {
+			harness.Must(t, os.WriteFile(filepath.Join(g.DataDir, "files", "audit-heads", "org_y"), nil, 0o600)) // where its folder would be
+			g.Database().Exec(t, `INSERT INTO accounts.audit_records (org_id, audit_id, at, actor, action, target, detail) VALUES ('org_y', 'aud_y', now(), 'a', 'b', 'c', '{}')`)
+			harness.Eventually(t, "the sealer", func() (bool, string) {
+				n := g.Database().Int(t, `SELECT count(*) FROM accounts.audit_chains WHERE org_id = 'org_y' AND head_failures > 0`)
+				return n == 1, fmt.Sprint(n)
+			})
+			g.Database().Exec(t, `SET session_replication_role = replica; UPDATE accounts.audit_chain SET sealed_at = now() - interval '2 minutes' WHERE org_id = 'org_y'`)
+		}, func() {
+			g.Database().Exec(t, `SET session_replication_role = replica; UPDATE accounts.audit_chains SET head_seq = seq WHERE org_id = 'org_y'`)
+		}, 1, "audit heads", "fail"},
 		{"a migration is pending", func() {
 			g.Database().Exec(t, `UPDATE router.schema_version SET version_id = -3 WHERE version_id = 3`)
 		}, func() { g.Database().Exec(t, `UPDATE router.schema_version SET version_id = 3 WHERE version_id = -3`) }, 1, "schema router", "fail"},

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aiaas/aiaas/tests/harness"
 )
@@ -133,6 +135,73 @@ func aSlowReceiverDelaysNobody(t *testing.T, p *platform) {
 		if d.Status == "succeeded" {
 			t.Errorf("delivery %+v of the slow one", d)
 		}
+	}
+}
+
+// An organisation has as many webhooks as it may, all of which take their time, and
+// much to be delivered; another hears of everything meanwhile.
+func aSlowOrganizationDelaysNoOther(t *testing.T, p *platform) {
+	hold := make(chan struct{})
+	var busy, most atomic.Int64
+	slow := receive(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
+		for n := busy.Add(1); ; {
+			if seen := most.Load(); n <= seen || most.CompareAndSwap(seen, n) {
+				break
+			}
+		}
+		defer busy.Add(-1)
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+		}
+	})
+	for range 20 {
+		p.webhook(t, slow.URL, "key.created")
+	}
+	for range 8 {
+		p.CreateKey(t, harness.Limits{}, "inference")
+	}
+	harness.Eventually(t, "the slow ones have their share", func() (bool, string) { n := most.Load(); return n >= 16, fmt.Sprint(n) })
+
+	var made struct {
+		Key struct{ Key string }
+	}
+	p.Manage(t, harness.Call{Path: "/v1/organizations", Key: p.PlatformKey, Body: `{"name":"Example","owner":{"email":"ada@example.com"}}`}, http.StatusCreated, &made)
+	quick := receive(t, nil)
+	body := encode(t, map[string]any{"url": quick.URL, "events": []string{"webhook.*"}})
+	p.Manage(t, harness.Call{Path: "/v1/webhooks", Key: made.Key.Key, Body: body}, http.StatusCreated, nil)
+	for n := range 5 {
+		p.Manage(t, harness.Call{Path: "/v1/webhooks", Key: made.Key.Key, Body: body}, http.StatusCreated, nil)
+		quick.wait("webhook.created", n+1)
+	}
+	if n := most.Load(); n > 16 {
+		t.Errorf("%d requests of one organization were under way", n)
+	}
+	close(hold)
+}
+
+// What a fast receiver has answered makes room for more at once: it does not wait
+// for the next run of the job.
+func aFastReceiverIsKeptBusy(t *testing.T, p *platform) {
+	const events = 400
+	r := receive(t, nil)
+	p.webhook(t, r.URL, "budget.*")
+	runs := func() int64 {
+		return p.Database().Int(t, `SELECT runs FROM accounts.jobs WHERE function = 'notifications' AND job = 'deliver'`)
+	}
+	before, begun := runs(), time.Now()
+	p.Database().Exec(t, fmt.Sprintf(`INSERT INTO accounts.outbox (org_id, event_id, type, at, object, payload)
+		SELECT '%s', 'evt_' || lpad(i::text, 32, '0'), 'budget.changed', now(), 'bud', '{"type":"budget.changed"}' FROM generate_series(1, %d) i`, p.OrganizationID, events))
+	got := map[string]bool{}
+	for _, m := range r.wait("budget.changed", events) {
+		got[m.ID] = true
+	}
+	t.Logf("%d deliveries in %s", events, time.Since(begun))
+	if len(got) != events {
+		t.Errorf("%d of %d events came", len(got), events)
+	}
+	if n := runs() - before; n > events/8 {
+		t.Errorf("%d deliveries took %d runs of the job; want many by each", events, n)
 	}
 }
 

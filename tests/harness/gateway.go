@@ -59,6 +59,9 @@ type run struct {
 	done           chan struct{}
 }
 
+// AuditKey is the AIAAS_AUDIT_KEY of gateways on a database that was given to them.
+const AuditKey = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="
+
 // Start starts a gateway and waits until it is ready.
 func Start(t testing.TB, o Options) *Gateway {
 	t.Helper()
@@ -104,6 +107,9 @@ func (g *Gateway) Launch(t testing.TB) {
 	t.Helper()
 	binary := Binary(t)
 	env := map[string]string{"AIAAS_ADDR": g.options.Addr, "AIAAS_DATA_DIR": g.DataDir, "PATH": "/usr/bin:/bin"}
+	if g.options.Env["DATABASE_URL"] != "" { // several with folders of their own share one audit
+		env["AIAAS_AUDIT_KEY"] = AuditKey
+	}
 	maps.Copy(env, g.options.Env)
 	r := &run{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), binary, "serve"), done: make(chan struct{})}
 	r.cmd.Dir = command.root // where a PostgreSQL that was installed without root is looked for

@@ -105,7 +105,7 @@ func rights() map[string]right {
 		"getWebhook":            {path: "/v1/webhooks/<webhook>", ok: 200, may: masters},
 		"changeWebhook":         {path: "/v1/webhooks/<webhook>", body: `{"enabled":false}`, ok: 200, may: masters},
 		"deleteWebhook":         {path: "/v1/webhooks/<webhook>", ok: 204, may: masters},
-		"rotateWebhookSecret":   {path: "/v1/webhooks/<webhook>/rotate-secret", body: `{}`, ok: 200, may: masters},
+		"rotateWebhookSecret":   {path: "/v1/webhooks/<webhook>/rotate-secret", body: `{"overlap_seconds":0}`, ok: 200, may: masters},
 		"testWebhook":           {path: "/v1/webhooks/<webhook>/test", body: `{}`, ok: 202, may: masters},
 		"listWebhookDeliveries": {path: "/v1/webhooks/<webhook>/deliveries", ok: 200, may: masters},
 		"replayWebhook":         {path: "/v1/webhooks/<webhook>/replay", body: `{"since":"2026-01-01T00:00:00Z"}`, ok: 202, may: masters},

@@ -56,7 +56,7 @@ func TestAnOrganizationBegins(t *testing.T) {
 	if scopes := member[[]any](key, "scopes"); len(scopes) != len(authz.Scopes()) {
 		t.Errorf("scopes %v", scopes)
 	}
-	if got := p.scalar(`SELECT email || ' ' || u.name || ' ' || m.role || ' ' || m.status FROM accounts.users u JOIN accounts.members m USING (user_id) WHERE m.org_id = '` + org + `'`); got != "Ada@example.com Ada owner active" {
+	if got := p.scalar(`SELECT email || ' ' || m.name || ' ' || m.role || ' ' || m.status FROM accounts.users u JOIN accounts.members m USING (user_id) WHERE m.org_id = '` + org + `'`); got != "ada@example.com Ada owner active" {
 		t.Errorf("owner %q", got)
 	}
 

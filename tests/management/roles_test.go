@@ -198,19 +198,42 @@ func TestARoleOfProjectsReachesThoseOfItsHolder(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	second := member[string](p.do("POST", "/v1/projects", p.one.admin, `{"name":"second"}`).want(201), "id")
-	holder := p.holder(p.one, p.role(p.one, "lead", "projects", "projects.read", "projects.write", "members.read", "members.write"))
+	holder := p.holder(p.one, p.role(p.one, "lead", "projects", "projects.read", "members.read", "project_members.write"))
 	p.do("PUT", "/v1/projects/"+second+"/members/"+holder.id, p.one.admin, `{"role":"viewer"}`).want(200)
 	if got := p.pages("/v1/projects", holder.key, 10); len(got) != 1 || member[string](got[0], "id") != second {
 		t.Errorf("he sees the projects %v", got)
 	}
-	p.do("PATCH", "/v1/projects/"+second, holder.key, `{"name":"renamed"}`).want(200)
-	p.do("PATCH", "/v1/projects/"+p.one.project, holder.key, `{"name":"renamed"}`).refused(404, "not_found")
+	p.do("GET", "/v1/projects/"+second+"/members", holder.key, "").want(200)
+	p.do("GET", "/v1/projects/"+p.one.project+"/members", holder.key, "").refused(404, "not_found")
+	p.do("PATCH", "/v1/projects/"+second, holder.key, `{"name":"renamed"}`).refused(403, "forbidden")
 	p.do("POST", "/v1/projects", holder.key, `{"name":"third"}`).refused(403, "forbidden") // not within a project
 	// People are of the organisation: a right within projects changes nobody.
 	for _, c := range [][3]string{
 		{"POST", "/v1/members", `{"email":"x@example.com","role":"developer"}`}, {"PATCH", "/v1/members/" + holder.id, `{"name":"x"}`},
 	} {
 		p.do(c[0], c[1], holder.key, c[2]).refused(403, "forbidden")
+	}
+}
+
+// What is of the whole organisation can't be had for less: a role does not say that it
+// gives what it does not.
+func TestANarrowRoleHasNoRightsOfTheWholeOrganization(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	path := "/v1/roles/" + p.role(p.one, "wide", "organization", "keys.read", "audit.read", "settings.write", "budgets.write", "usage.read")
+	for _, reach := range []string{"projects", "own"} {
+		for _, c := range [][3]string{
+			{"POST", "/v1/roles", `{"name":"narrow","permissions":["usage.read","settings.write","budgets.write","audit.read"],"reach":"` + reach + `"}`},
+			{"PATCH", path, `{"reach":"` + reach + `"}`},
+		} {
+			v := p.do(c[0], c[1], p.one.admin, c[2]).refused(422, "unprocessable")
+			if got := fmt.Sprint(v["permissions"]); got != "[audit.read budgets.write settings.write]" {
+				t.Errorf("%s %s: named are %s", c[0], c[2], got)
+			}
+		}
+		p.do("PATCH", path, p.one.admin, `{"permissions":["keys.read","usage.read"],"reach":"`+reach+`"}`).want(200)
+		p.do("PATCH", path, p.one.admin, `{"permissions":["keys.read","webhooks.read"]}`).refused(422, "unprocessable")
+		p.do("PATCH", path, p.one.admin, `{"permissions":["usage.read","settings.write","budgets.write","audit.read"],"reach":"organization"}`).want(200)
 	}
 }
 

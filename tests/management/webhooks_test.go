@@ -77,6 +77,7 @@ func TestWebhooksThatMakeNoSense(t *testing.T) {
 		"http://example.com", "ftp://example.com", "example.com", "//example.com", "https://", "https://u:p@example.com", "https://example.com/#x", "https://exämple.com",
 		"https://localhost", "https://127.0.0.1", "https://127.1:8443", "https://2130706433", "https://0x7f000001", "https://0177.0.0.1", "https://[::1]", "https://[::ffff:10.0.0.1]",
 		"https://169.254.169.254/latest", "https://10.0.0.1", "https://[fd00::1]", "https://[64:ff9b::7f00:1]", "https://[fe80::1%25eth0]", "https://%31%30.0.0.1", " https://example.com",
+		"https://example.com:22/", "https://example.com:80", "https://example.com:1023", "https://8.8.8.8:25", "https://example.com:0", "https://example.com:99999", "https://example.com:https",
 	} {
 		body := fmt.Sprintf(`{"url":%q,"events":["*"]}`, url)
 		p.do("POST", "/v1/webhooks", p.one.admin, body).refused(422, "unprocessable")
@@ -91,11 +92,56 @@ func TestWebhooksThatMakeNoSense(t *testing.T) {
 		p.do("POST", "/v1/webhooks", p.one.admin, body).refused(422, "unprocessable")
 	}
 	p.do("POST", path+"/rotate-secret", p.one.admin, `{"overlap_seconds":604801}`).refused(422, "unprocessable")
+	for _, port := range []string{"443", "1024", "8443", "65535"} {
+		p.do("PATCH", path, p.one.admin, `{"url":"https://example.com:`+port+`/x"}`).want(200)
+	}
 	for range 19 {
 		p.do("POST", "/v1/webhooks", p.one.admin, wanted).want(201)
 	}
 	p.do("POST", "/v1/webhooks", p.one.admin, wanted).refused(409, "conflict")
 	p.do("POST", "/v1/webhooks", p.two.admin, wanted).want(201)
+}
+
+// A third secret would end the first before its overlap.
+func TestOneOverlapAtATime(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	path := "/v1/webhooks/" + fmt.Sprint(p.do("POST", "/v1/webhooks", p.one.admin, wanted).want(201)["id"])
+	rotate := func(body string) answer { return p.do("POST", path+"/rotate-secret", p.one.admin, body) }
+	first := rotate(`{"overlap_seconds":600}`).want(200)
+	rotate(`{"overlap_seconds":1}`).refused(409, "conflict")
+	rotate("").refused(409, "conflict")
+	if now := p.do("GET", path, p.one.admin, "").want(200); fmt.Sprint(now["old_secret_until"]) != fmt.Sprint(first["old_secret_until"]) {
+		t.Errorf("a refused rotation made it %v; was %v", now, first)
+	}
+	if last := rotate(`{"overlap_seconds":0}`).want(200); last["old_secret_until"] != nil {
+		t.Errorf("without an overlap: %v", last)
+	}
+	rotate(`{"overlap_seconds":600}`).want(200)
+}
+
+func TestTestsAndReplaysAreFew(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	path := "/v1/webhooks/" + fmt.Sprint(p.do("POST", "/v1/webhooks", p.one.admin, wanted).want(201)["id"])
+	other := "/v1/webhooks/" + fmt.Sprint(p.do("POST", "/v1/webhooks", p.one.admin, wanted).want(201)["id"])
+	theirs := "/v1/webhooks/" + fmt.Sprint(p.do("POST", "/v1/webhooks", p.two.admin, wanted).want(201)["id"])
+	for what, c := range map[string]struct {
+		body string
+		most int
+	}{"/test": {"", 60}, "/replay": {`{"since":"2026-01-01T00:00:00Z"}`, 10}} {
+		for range c.most {
+			p.do("POST", path+what, p.one.admin, c.body).want(202)
+		}
+		for _, hook := range []string{path, other} { // it is the organisation's
+			a := p.do("POST", hook+what, p.one.admin, c.body)
+			a.refused(429, "rate_limit_exceeded")
+			if a.Header().Get("Retry-After") == "" || !strings.Contains(a.Body.String(), `"retry_after":`) {
+				t.Errorf("%s does not say when: %v %s", what, a.Header(), a.Body)
+			}
+		}
+		p.do("POST", theirs+what, p.two.admin, c.body).want(202)
+	}
 }
 
 func TestTheCatalogueOfEventsIsPublicToReaders(t *testing.T) {

@@ -148,12 +148,12 @@ BEGIN
     INSERT INTO accounts.organizations (org_id, name, created_at) VALUES (o, o, now());
     INSERT INTO accounts.projects (org_id, project_id, name, created_at) VALUES (o, 'proj_' || o, 'p', now());
     INSERT INTO accounts.members VALUES (o, 'user_1', 'owner', now());
-    INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, owner_id, secret_at)
-      VALUES (o, 'key_' || o, 'proj_' || o, 'k', 'production', sha256(o::bytea), 'f', '{}', 'x', now(), 'user_1', now());
+    INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, owner_id, secret_by, secret_at)
+      VALUES (o, 'key_' || o, 'proj_' || o, 'k', 'production', sha256(o::bytea), 'f', '{}', 'x', now(), 'user_1', '{user_1}', now());
     INSERT INTO accounts.roles VALUES (o, 'role_1', 'r', '', '{}', 'own', 'x', now(), now());
     INSERT INTO accounts.service_accounts VALUES (o, 'sa_1', 's', '', 'owner', 'active', 'x', now(), now());
     INSERT INTO accounts.project_members VALUES (o, 'proj_' || o, 'sa_1', 'viewer', 'x', now());
-    INSERT INTO accounts.api_key_overlaps VALUES (o, 'key_' || o, sha256((o || 'old')::bytea), 'f', now(), now());
+    INSERT INTO accounts.api_key_overlaps VALUES (o, 'key_' || o, sha256((o || 'old')::bytea), 'f', now(), now(), '{user_1}');
     INSERT INTO accounts.audit_records VALUES (o, 'aud', now(), 'a', 'a', 't', '{}');
     INSERT INTO router.audit_records VALUES (o, 'aud', now(), 'a', 'a', 't', '{}');
     INSERT INTO router.access_log VALUES (o, 'req', now(), now(), 1, 'k', 'p', 'm', 'e', 429, 'c', '', '', '');

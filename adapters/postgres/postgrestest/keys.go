@@ -55,7 +55,7 @@ func KeyOf(tb testing.TB, databaseURL string, o Ownership, scopes ...authz.Scope
 	}
 	Exec(tb, databaseURL, fmt.Sprintf(`
 		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, created_by, created_at, kind, owner_id, secret_by, secret_at)
-		VALUES ('%s', '%s', '%s', 'k', 'production', '\x%x', '%s', '{%s}', 'test', now() - interval '1 day', '%s', '%s', '%[8]s', now() - interval '1 day')`,
+		VALUES ('%s', '%s', '%s', 'k', 'production', '\x%x', '%s', '{%s}', 'test', now() - interval '1 day', '%s', '%s', '{%[8]s}', now() - interval '1 day')`,
 		o.Org, keyID, o.Project, s.Hash(), s.Fingerprint(), strings.Join(list, ","), kind, o.Owner))
 	return keyID, s.Reveal()
 }

@@ -81,6 +81,7 @@ type verification struct {
 	To       int64    `json:"to_seq"`
 	FirstBad *finding `json:"first_bad"`
 	Pending  int64    `json:"pending"`
+	Late     int64    `json:"late"`
 }
 
 type finding struct {
@@ -113,10 +114,13 @@ func (v *verification) tell(out io.Writer) error {
 	}
 	text := fmt.Sprintf("Valid: %d records, %d to %d.", v.Checked, v.From, v.To)
 	if v.Checked == 0 {
-		text = "Valid: there are no sealed records."
+		text = "Nothing is sealed yet: there are no records to verify."
 	}
 	if v.Pending > 0 {
 		text += fmt.Sprintf(" %d wait to be sealed.", v.Pending)
+	}
+	if v.Late > 0 {
+		text += fmt.Sprintf(" Of these, %d were sealed more than ten minutes after the time that they name.", v.Late)
 	}
 	return say(out, text)
 }
@@ -197,7 +201,7 @@ func ringOf(keys *flagValue) (audit.Ring, error) {
 
 // show prints a report, and is the error that it ends with.
 func show(cmd *cobra.Command, o *options, report *audit.Report) error {
-	v := verification{Valid: report.Valid(), Checked: report.Checked, From: report.From, To: report.To, Pending: report.Pending}
+	v := verification{Valid: report.Valid(), Checked: report.Checked, From: report.From, To: report.To, Pending: report.Pending, Late: report.Late}
 	if f := report.FirstBad; f != nil {
 		v.FirstBad = &finding{Reason: string(f.Reason), Detail: f.Detail}
 		if f.Seq > 0 {

@@ -38,6 +38,8 @@ func TestAuditCommandsMakeTheseRequests(t *testing.T) {
 func TestAVerificationEndsWithItsResult(t *testing.T) {
 	const (
 		good = `{"valid":true,"checked":7,"from_seq":3,"to_seq":9,"first_bad":null,"pending":2,"head":null}`
+		none = `{"valid":true,"checked":0,"from_seq":0,"to_seq":0,"first_bad":null,"pending":1,"head":null}`
+		late = `{"valid":true,"checked":7,"from_seq":3,"to_seq":9,"first_bad":null,"pending":0,"late":2,"head":null}`
 		bad  = `{"valid":false,"checked":3,"from_seq":1,"to_seq":3,"first_bad":{"seq":4,"audit_id":"aud_4","reason":"record_changed","detail":"record 4 is not what was sealed"},"pending":0,"head":null}`
 	)
 	for _, c := range []struct {
@@ -45,6 +47,9 @@ func TestAVerificationEndsWithItsResult(t *testing.T) {
 		status, code int
 		says         []string
 	}{
+		{"audit verify", none, 200, 0, []string{"Nothing is sealed yet", "1 wait"}},
+		{"audit verify", late, 200, 0, []string{"Valid", "2 were sealed more than ten minutes after"}},
+		{"audit verify", `{"code":"not_found","detail":"there is no organization"}`, 404, 1, []string{"no organization"}},
 		{"audit verify", good, 200, 0, []string{"Valid", "7 records", "3 to 9", "2 wait"}},
 		{"audit verify -o json", good, 200, 0, []string{`"to_seq": 9`}},
 		{"audit verify", bad, 200, 1, []string{"after 3 records", "seq 4", "aud_4", "record_changed", "record 4 is not what was sealed"}},
@@ -60,6 +65,9 @@ func TestAVerificationEndsWithItsResult(t *testing.T) {
 		}
 		if err != nil {
 			out += err.Error()
+		}
+		if c.answer == none && strings.Contains(strings.ToLower(out), "valid") {
+			t.Errorf("of nothing it says %q", out)
 		}
 		for _, s := range c.says {
 			if !strings.Contains(out, s) {
@@ -106,9 +114,9 @@ func TestAFileIsVerifiedWithoutThePlatform(t *testing.T) {
 		code        int
 		says        string
 	}{
-		{"audit verify --file " + name + " --key " + key, "", 0, "Valid"},
-		{"audit verify --file " + name + " --key " + other + "," + key, "", 0, "Valid"},
-		{"audit verify --file - --key " + key, string(text), 0, "Valid"},
+		{"audit verify --file " + name + " --key " + key, "", 0, "Nothing is sealed yet"},
+		{"audit verify --file " + name + " --key " + other + "," + key, "", 0, "Nothing is sealed yet"},
+		{"audit verify --file - --key " + key, string(text), 0, "Nothing is sealed yet"},
 		{"audit verify --file - -o json --key " + key, string(text), 0, `"valid"`},
 		{"audit verify --file " + name + " --key " + other, "", 1, "not signed by this key"},
 		{"audit verify --file - --key " + key, "", 1, "export_cut"},

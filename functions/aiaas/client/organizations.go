@@ -49,7 +49,7 @@ func ownCommands() []command {
 func headFlags() []flag {
 	return []flag{
 		{name: "name", to: "body:name", doc: "what people call it"},
-		{name: "slug", to: "body:slug", doc: "a short name for commands and links"},
+		{name: "slug", to: "body:slug", doc: "a short name that nobody else has"},
 		{name: "time-zone", to: "body:time_zone", doc: "of its months and budgets, such as Europe/Berlin"},
 		{name: "billing-contact", to: "body:contacts.billing", doc: "an e-mail address"},
 		{name: "security-contact", to: "body:contacts.security", doc: "an e-mail address"},

@@ -165,7 +165,7 @@ ALTER TABLE accounts.api_keys
   ADD COLUMN owner_id         text, -- the member or service account that it acts for
   ADD COLUMN ip_allow         cidr[] NOT NULL DEFAULT '{}', -- where it may be used from; none: anywhere
   ADD COLUMN secret_at        timestamptz, -- since when its secret is the one it has
-  ADD COLUMN secret_by        text NOT NULL DEFAULT '', -- who saw that secret: a member or service account; '' is nobody who has any right
+  ADD COLUMN secret_by        text[], -- who may have seen that secret: members and service accounts
   ADD COLUMN rotate_by        timestamptz, -- when its secret is due to be changed
   ADD COLUMN suspended_at     timestamptz,
   ADD COLUMN revoked_reason   text NOT NULL DEFAULT '',
@@ -181,8 +181,8 @@ INSERT INTO accounts.service_accounts (org_id, account_id, name, role, created_b
 SELECT o.org_id, 'sa_' || substr(o.org_id, 5), 'Keys from before', CASE o.kind WHEN 'platform' THEN 'system_administrator' ELSE 'owner' END, 'migration', now(), now()
   FROM accounts.organizations o WHERE EXISTS (SELECT FROM accounts.api_keys k WHERE k.org_id = o.org_id AND k.owner_id IS NULL);
 UPDATE accounts.api_keys SET kind = 'service', owner_id = 'sa_' || substr(org_id, 5) WHERE owner_id IS NULL;
-UPDATE accounts.api_keys SET secret_by = owner_id;
-ALTER TABLE accounts.api_keys ALTER COLUMN owner_id SET NOT NULL, ALTER COLUMN secret_at SET NOT NULL;
+UPDATE accounts.api_keys SET secret_by = ARRAY[owner_id];
+ALTER TABLE accounts.api_keys ALTER COLUMN owner_id SET NOT NULL, ALTER COLUMN secret_at SET NOT NULL, ALTER COLUMN secret_by SET NOT NULL;
 CREATE INDEX api_keys_owner ON accounts.api_keys (org_id, owner_id);
 CREATE INDEX api_keys_rotate ON accounts.api_keys (rotate_by) WHERE revoked_at IS NULL;
 
@@ -194,7 +194,7 @@ CREATE TABLE accounts.api_key_overlaps (
   fingerprint text NOT NULL,
   valid_until timestamptz NOT NULL,
   replaced_at timestamptz NOT NULL,
-  secret_by   text NOT NULL DEFAULT '', -- who saw it
+  secret_by   text[] NOT NULL, -- who may have seen it
   PRIMARY KEY (org_id, key_id, hash),
   FOREIGN KEY (org_id, key_id) REFERENCES accounts.api_keys
 );
