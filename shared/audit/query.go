@@ -105,7 +105,7 @@ func (s *Service) Verify(ctx context.Context, p authz.Principal, org string) (Re
 	if err != nil {
 		return Report{}, err
 	}
-	return s.Verifier.Verify(ctx, org)
+	return s.flights.verify(ctx, org, s.Verifier.Verify)
 }
 
 // Keys are the public keys that check signatures, the one in use first.

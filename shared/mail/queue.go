@@ -161,6 +161,7 @@ func (r *round) deliver(ctx context.Context, q Queued) {
 		r.counts["failed"]++
 	case StatusQueued:
 		r.counts["postponed"]++
+	case StatusSuppressed: // never leased
 	}
 }
 
