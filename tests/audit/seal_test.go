@@ -262,6 +262,13 @@ func TestOneOrganisationWhoseHeadsCannotBeStoredHoldsUpNoOther(t *testing.T) {
 	if _, err := w.sealer.Seal(t.Context()); err != nil {
 		t.Errorf("it does not wait before it tries again: %v", err)
 	}
+	for n := range 4 { // now more fail than end a run, one after the other
+		org := fmt.Sprintf("org_more_%d", n)
+		w.write("audit-heads/"+org, nil)
+		w.record(org)
+	}
+	w.clock.advance(audit.HeadEvery)
+	_, _ = w.sealer.Seal(t.Context())
 	for n := range 8 { // others are first, and the pause stays below that in which a head is due
 		w.record(one)
 		w.clock.advance(audit.HeadGrace / 2)
@@ -275,8 +282,10 @@ func TestOneOrganisationWhoseHeadsCannotBeStoredHoldsUpNoOther(t *testing.T) {
 	if err := os.Remove(w.path("audit-heads/org_0")); err != nil {
 		t.Fatal(err)
 	}
-	w.clock.advance(audit.HeadGrace / 2)
-	_, _ = w.sealer.Seal(t.Context()) // the others fail still
+	for range 3 { // the others fail still
+		w.clock.advance(audit.HeadGrace / 2)
+		_, _ = w.sealer.Seal(t.Context())
+	}
 	w.valid("org_0", 1)
 	if n := query[int](w, function.Accounts, `SELECT head_failures FROM accounts.audit_chains WHERE org_id = 'org_0'`); n != 0 {
 		t.Errorf("%d failures are noted of an organisation whose head was stored", n)

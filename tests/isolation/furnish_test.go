@@ -18,7 +18,7 @@ func (p *platform) furnish() {
 	for i, o := range []*org{p.one, p.two} {
 		p.exec(`INSERT INTO accounts.audit_records (org_id, audit_id, at, actor, action, target, detail) VALUES ('%s', '%s', now(), 'actor of %s', 'key.create', 'key of %[3]s', '{}')`,
 			o.id, id.New(id.Audit), o.name)
-		n := []int{3, 77177}[i] // what the second has is found in no figure of the first
+		n := []int{3, 771771771}[i] // what the second has is found in no figure of the first
 		p.exec(`INSERT INTO analytics.usage_minutes VALUES ('%[1]s', date_trunc('minute', now() - interval '1 hour'), date_trunc('month', now() - interval '1 hour')::date,
 				'%[2]s', 'key_of_%[3]s', 'model-of-%[3]s', 'USD', %[4]d, %[4]d, 0, %[4]d, %[4]d)`, o.id, o.other, o.name, n)
 		p.exec(`INSERT INTO router.access_log VALUES ('%[1]s', '%[5]s', now(), now(), 1, 'key_of_%[3]s', '%[2]s', 'model-of-%[3]s', '/v1/inference', 429, 'c', 'detail of %[3]s', '192.0.2.%[4]d', 'agent of %[3]s')`,
@@ -28,7 +28,7 @@ func (p *platform) furnish() {
 
 // marks are texts that only the second organisation has.
 func (p *platform) marks() []string {
-	marks := []string{p.two.id, p.two.home, p.two.other, "of two", "of-two", "of_two", "slug-two", "named two", "@two.example", "77177"}
+	marks := []string{p.two.id, p.two.home, p.two.other, "of two", "of-two", "of_two", "slug-two", "named two", "@two.example", "771771771"}
 	for _, user := range p.two.users {
 		marks = append(marks, user)
 	}
