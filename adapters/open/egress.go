@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"strings"
 
 	"github.com/aiaas/aiaas/shared/egress"
@@ -41,19 +40,11 @@ func WebhookRules(ctx context.Context, e *function.Env) (egress.Rules, error) {
 	return egress.New(list...), nil
 }
 
-// laptop reports whether only who is on this machine gives the process work: it
-// listens on loopback, and nothing says that a proxy stands before it. Its backends
-// may be on loopback, too; the platform's administrator names them. Webhooks are named
-// by tenants and never may unless they are listed. Elsewhere loopback is where sidecars
-// are, and Lambda's run-time interface.
-func laptop(e *function.Env, s Settings) bool {
-	return e.LocalDisk && onLoopback(s.Addr) && s.TrustedProxies == "" && (s.PublicURL == "" || publicOnLoopback(s.PublicURL))
-}
-
-func publicOnLoopback(link string) bool {
-	u, err := url.Parse(link)
-	return err == nil && onLoopback(net.JoinHostPort(u.Hostname(), "0"))
-}
+// laptop reports whether the process listens on loopback. Its backends may be there,
+// too: the platform's administrator names them. Webhooks are named by tenants, for whom
+// a proxy may open the way, and may only where they are listed. Elsewhere loopback is
+// where sidecars are, and Lambda's run-time interface.
+func laptop(e *function.Env, s Settings) bool { return e.LocalDisk && onLoopback(s.Addr) }
 
 func onLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)

@@ -7,8 +7,9 @@ import (
 	"github.com/aiaas/aiaas/shared/function"
 )
 
-// Loopback is open to backends where only who is on the machine gives work, and to
-// webhooks, which tenants name, only where it is listed.
+// Loopback is open to backends, which the platform's administrator names, where the
+// process listens there itself; and to webhooks, which tenants name, only where it is
+// listed.
 func TestWhereLoopbackIsOpen(t *testing.T) {
 	for _, c := range []struct {
 		name             string
@@ -18,10 +19,8 @@ func TestWhereLoopbackIsOpen(t *testing.T) {
 	}{
 		{"a laptop", nil, false, true, false},
 		{"by name", map[string]string{"AIAAS_ADDR": "localhost:80"}, false, true, false},
-		{"links to this machine", map[string]string{"AIAAS_PUBLIC_URL": "http://127.0.0.1:8080"}, false, true, false},
 		{"on every interface", map[string]string{"AIAAS_ADDR": "0.0.0.0:8080"}, false, false, false},
-		{"behind a proxy", map[string]string{"AIAAS_TRUSTED_PROXIES": "127.0.0.1"}, false, false, false},
-		{"known by a public address", map[string]string{"AIAAS_PUBLIC_URL": "https://ai.example.com"}, false, false, false},
+		{"behind a proxy", map[string]string{"AIAAS_TRUSTED_PROXIES": "127.0.0.1"}, false, true, false},
 		{"a function that may vanish", nil, true, false, false},
 		{"backends listed", map[string]string{"AIAAS_ADDR": "0.0.0.0:80", "AIAAS_BACKEND_NETWORKS": "127.0.0.0/8"}, false, true, false},
 		{"webhooks listed", map[string]string{"AIAAS_ADDR": "0.0.0.0:80", "AIAAS_WEBHOOK_NETWORKS": "127.0.0.0/8"}, false, false, true},
