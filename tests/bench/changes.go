@@ -52,7 +52,7 @@ func changes(ctx context.Context, p *processes, g gateway, rounds int) error {
 			late = append(late, d)
 		}
 		slices.Sort(late)
-		fmt.Printf("| %s | %s | %s | %s |\n", c.name, round(float64(late[n/2])), round(float64(late[n*99/100])), round(float64(late[n-1])))
+		fmt.Printf("| %s | %s | %s | %s |\n", c.name, round(float64(late[n/2])), round(float64(late[max(0, (n*99+99)/100-1)])), round(float64(late[n-1])))
 	}
 	return nil
 }
