@@ -5,10 +5,9 @@ package tenant
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/naming"
 )
 
 // Limits are rates and concurrency; 0 means no limit.
@@ -144,21 +143,8 @@ func CheckName(member, text string) error {
 	return CheckText(member, text)
 }
 
-// CheckText returns what is wrong with a line of text: one that is too long, or has
-// control characters, line breaks or marks of direction.
-func CheckText(member, text string) error {
-	switch {
-	case len(text) > 5*maxName:
-		return fault.New(fault.Unprocessable, "at most %d bytes", 5*maxName).At(member)
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, unseen):
-		return fault.New(fault.Unprocessable, "control characters, line breaks and marks of direction are not taken").At(member)
-	}
-	return nil
-}
-
-func unseen(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp)
-}
+// CheckText returns what is wrong with a line of text.
+func CheckText(member, text string) error { return naming.Line(member, text, 5*maxName) }
 
 // CheckSlug returns what is wrong with a slug: the short name of an organisation in
 // commands and links.
