@@ -126,6 +126,9 @@ func (k *Keys) ChangeKey(ctx context.Context, org, keyID string, change func(api
 		if err := place(ctx, tx, org, apikey.Place{OwnerID: key.OwnerID, ProjectID: key.ProjectID}, &g); err != nil {
 			return err
 		}
+		if g.Known, err = seenSecrets(ctx, tx, org, []string{key.OwnerID}); err != nil {
+			return err
+		}
 		c, err := change(key, g)
 		if err != nil || c.Record == nil {
 			return err

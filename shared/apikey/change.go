@@ -115,6 +115,10 @@ func (c Patch) apply(p authz.Principal, k *Key, g Grounds, now time.Time) error 
 		if err := checkScopes(p, g, c.Scopes, k.Scopes); err != nil {
 			return err
 		}
+		added := slices.DeleteFunc(slices.Clone(c.Scopes), func(s authz.Scope) bool { return slices.Contains(k.Scopes, s) })
+		if err := CheckAdded(g.Known, k.ID, g.Owner.subject(p.OrgID, added), now); err != nil {
+			return err
+		}
 		k.Scopes = c.Scopes
 	}
 	if err := c.applyWidth(p, k, g); err != nil {

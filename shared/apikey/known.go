@@ -54,6 +54,26 @@ func CheckWidened(list []Known, now time.Time, next func(Standing) authz.Subject
 	if len(keys) == 0 {
 		return nil
 	}
+	return errWidened(keys, names, first)
+}
+
+// CheckAdded refuses more scopes for a key by which its secret would let somebody who
+// has seen it do more than he may himself. child is the owner with what is added.
+func CheckAdded(list []Known, keyID string, child authz.Subject, now time.Time) error {
+	for _, k := range list {
+		if k.KeyID != keyID || !k.Until.IsZero() && !now.Before(k.Until) {
+			continue
+		}
+		witness := k.Witness.Subject
+		witness.Scopes = everyScope() // it is the roles that count
+		if a, exceeds := authz.Exceeding(child, witness); exceeds {
+			return errWidened([]string{k.KeyID}, []string{`"` + clip(k.Name) + `"`}, a)
+		}
+	}
+	return nil
+}
+
+func errWidened(keys, names []string, first authz.Action) error {
 	return fault.New(fault.Conflict,
 		"the keys %s would get the right %q, which somebody who has had their secrets does not have: revoke them first, or have them rotated without an overlap by somebody who has it",
 		strings.Join(names, ", "), string(first)).With("keys", keys).With("permission", string(first))

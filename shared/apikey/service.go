@@ -145,7 +145,8 @@ type Grounds struct {
 	OfPlatform bool // the organisation is the platform's own
 	MaxDays    int  // the longest that a key may live; 0: without end
 	MaxKeys    int64
-	Keys       int64 // that have not ended; known where MaxKeys is not 0, for no limit
+	Keys       int64   // that have not ended; known where MaxKeys is not 0, for no limit
+	Known      []Known // secrets of the owner's keys that others have seen; not read for an addition
 }
 
 // Place is where a key is to be added.

@@ -32,6 +32,16 @@ func TestNoKeyGetsMoreThanWhoMadeItHas(t *testing.T) {
 	// What of the scope the admin has as well is no reason to refuse others.
 	p.do("POST", "/v1/api-keys", key, of(finance, `["billing:read"]`)).want(201)
 
+	// One that the admin made, whose secret he knows, is not given more by others.
+	known := member[string](p.do("POST", "/v1/api-keys", key, of(finance, `["billing:read"]`)).want(201), "id")
+	got = p.do("PATCH", "/v1/api-keys/"+known, p.one.admin, `{"scopes":["billing:read","billing:write"]}`).refused(409, "conflict")
+	if got["permission"] != "invoices.issue" {
+		t.Errorf("refused for %v", got["permission"])
+	}
+	p.do("PATCH", "/v1/api-keys/"+known, p.one.admin, `{"scopes":["billing:read","usage:read"]}`).want(200) // he has that himself
+	p.do("POST", "/v1/api-keys/"+known+"/rotate", p.one.admin, `{"overlap":"0s"}`).want(200)
+	p.do("PATCH", "/v1/api-keys/"+known, p.one.admin, `{"scopes":["billing:read","billing:write"]}`).want(200)
+
 	// The owner's key for finance: the admin neither sees a new secret of it, nor widens it.
 	theirs := member[string](p.do("POST", "/v1/api-keys", p.one.admin, of(finance, `["billing:write"]`)).want(201), "id")
 	p.do("POST", "/v1/api-keys/"+theirs+"/rotate", key, `{}`).refused(403, "forbidden")
