@@ -28,12 +28,17 @@ test: ## Run all tests under the race detector; installs what they need
 .PHONY: test-go
 test-go: ## Run the tests that need nothing but Go and PostgreSQL, unchanged ones from the cache
 	@infra/tools/install-postgres.sh >/dev/null
-	go test -race -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v '/tests/sdk') $(ARGS)
+	go test -race -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v -e '/tests/sdk' -e '/tests/sso' -e '/tests/browser') $(ARGS)
 
 .PHONY: test-js
-test-js: ## Run OpenAI's JavaScript SDK against the gateway
+test-js: ## Run OpenAI's JavaScript SDK against the gateway, and sign in at an issuer in JavaScript
 	@infra/tools/install-test.sh
-	go test -race -count=1 -timeout $(TEST_TIMEOUT) ./tests/sdk/... $(ARGS)
+	go test -race -count=1 -timeout $(TEST_TIMEOUT) ./tests/sdk/... ./tests/sso/... $(ARGS)
+
+.PHONY: test-browser
+test-browser: ## Sign in and keep an account in Chromium; SHOTS=folder keeps pictures of every page
+	@infra/tools/install-test.sh
+	SHOTS='$(SHOTS)' go test -race -count=1 -timeout $(TEST_TIMEOUT) ./tests/browser/... $(ARGS)
 
 .PHONY: lint
 lint: ## Check the house rules (the first run builds the linter, which takes minutes)
@@ -73,4 +78,4 @@ build-lambda: ## Build all Lambda bootstraps into bin/lambda/<name>/bootstrap
 
 .PHONY: clean
 clean: ## Remove what was built (the data in .aiaas stays)
-	rm -rf bin tests/sdk/node_modules
+	rm -rf bin tests/sdk/node_modules tests/sso/node_modules tests/browser/node_modules

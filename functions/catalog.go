@@ -24,12 +24,18 @@ import (
 	modelswire "github.com/aiaas/aiaas/functions/models/wire"
 	"github.com/aiaas/aiaas/functions/notifications"
 	notificationswire "github.com/aiaas/aiaas/functions/notifications/wire"
+	"github.com/aiaas/aiaas/functions/oauth"
+	oauthwire "github.com/aiaas/aiaas/functions/oauth/wire"
 	"github.com/aiaas/aiaas/functions/operations"
 	operationswire "github.com/aiaas/aiaas/functions/operations/wire"
 	"github.com/aiaas/aiaas/functions/organizations"
 	organizationswire "github.com/aiaas/aiaas/functions/organizations/wire"
+	"github.com/aiaas/aiaas/functions/portal"
+	portalwire "github.com/aiaas/aiaas/functions/portal/wire"
 	"github.com/aiaas/aiaas/functions/requests"
 	requestswire "github.com/aiaas/aiaas/functions/requests/wire"
+	"github.com/aiaas/aiaas/functions/signin"
+	signinwire "github.com/aiaas/aiaas/functions/signin/wire"
 	"github.com/aiaas/aiaas/shared/function"
 )
 
@@ -41,6 +47,8 @@ func Catalogue() []function.Entry {
 		{Spec: organizations.Spec(), Wire: organizationswire.Wire},
 		{Spec: keys.Spec(), Wire: keyswire.Wire},
 		{Spec: identity.Spec(), Wire: identitywire.Wire},
+		{Spec: signin.Spec(), Wire: signinwire.Wire},
+		{Spec: oauth.Spec(), Wire: oauthwire.Wire},
 		{Spec: budgets.Spec(), Wire: budgetswire.Wire},
 		{Spec: metering.Spec(), Wire: meteringwire.Wire},
 		{Spec: analytics.Spec(), Wire: analyticswire.Wire},
@@ -48,6 +56,7 @@ func Catalogue() []function.Entry {
 		{Spec: requests.Spec(), Wire: requestswire.Wire},
 		{Spec: audit.Spec(), Wire: auditwire.Wire},
 		{Spec: notifications.Spec(), Wire: notificationswire.Wire},
+		{Spec: portal.Spec(), Wire: portalwire.Wire},
 		{Spec: operations.Spec(), Wire: operationswire.Wire},
 	}
 }

@@ -100,6 +100,9 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	requestID := id.New(id.Request)
 	w.Header().Set("X-Request-Id", requestID)
+	w.Header().Set("X-Content-Type-Options", "nosniff") // as the answers of routes have it
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	var allow []string
 	for _, m := range s.methods {
 		probe := &http.Request{Method: m, URL: r.URL, Host: r.Host}

@@ -104,7 +104,8 @@ func draw(t *rapid.T) authz.Query {
 	q.Subject = authz.Subject{
 		OrgID: rapid.SampledFrom([]string{"org_1", "org_1", "org_1", "org_1", ""}).Draw(t, "org"), OwnerID: ids.Draw(t, "owner"),
 		Role: roles.Draw(t, "role"), Scopes: everyScope(),
-		Method: rapid.SampledFrom([]authz.Method{authz.ByKey, authz.BySession, authz.ByToken, ""}).Draw(t, "method"), MFA: rapid.Bool().Draw(t, "mfa"),
+		Method: rapid.SampledFrom([]authz.Method{authz.ByKey, authz.BySession, authz.ByToken, authz.ByClient, ""}).Draw(t, "method"), MFA: rapid.Bool().Draw(t, "mfa"),
+		Recent:   rapid.Bool().Draw(t, "recent"),
 		Projects: rapid.MapOfN(rapid.SampledFrom([]string{"proj_1", "proj_2"}), rapid.SampledFrom(append(authz.ProjectRoles(), "king")), 0, 2).Draw(t, "projects"),
 		Custom: authz.CustomRole{
 			Permissions: rapid.SliceOfN(rapid.SampledFrom(authz.Actions()), 0, 20).Draw(t, "permissions"),

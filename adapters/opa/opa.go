@@ -152,7 +152,7 @@ func subject(s authz.Subject) ast.Value {
 	return object(
 		member{"organization_id", text(s.OrgID)}, member{"owner_id", text(s.OwnerID)}, member{"role", text(s.Role)},
 		member{"scopes", list(s.Scopes)}, member{"projects", projects(s.Projects)}, member{"key_ips", networks(s.KeyIPs)},
-		member{"method", text(s.Method)}, member{"mfa", ast.Boolean(s.MFA)},
+		member{"method", text(s.Method)}, member{"mfa", ast.Boolean(s.MFA)}, member{"recent", ast.Boolean(s.Recent)},
 		member{"custom", object(member{"permissions", list(s.Custom.Permissions)}, member{"reach", text(s.Custom.Reach)})},
 	)
 }

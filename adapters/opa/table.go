@@ -18,6 +18,7 @@ type Table struct {
 	Everybody    map[authz.Action]authz.Width                `json:"everybody"`
 	Customizable []authz.Action                              `json:"customizable"`
 	Narrowable   []authz.Action                              `json:"narrowable"`
+	Sensitive    []authz.Action                              `json:"sensitive_actions"`
 	RoleRights   map[authz.Role]map[authz.Action]authz.Width `json:"role_rights"`
 	ProjectRoles map[authz.ProjectRole][]authz.Action        `json:"project_role_rights"`
 	Reaches      map[authz.Role]map[authz.Action]authz.Width `json:"-"` // what everybody has, included

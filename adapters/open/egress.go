@@ -40,6 +40,19 @@ func WebhookRules(ctx context.Context, e *function.Env) (egress.Rules, error) {
 	return egress.New(list...), nil
 }
 
+// SSORules say where issuers of single sign-on may be.
+func SSORules(ctx context.Context, e *function.Env) (egress.Rules, error) {
+	s, err := Load(ctx, e)
+	if err != nil {
+		return egress.Rules{}, err
+	}
+	list, err := egress.ParseNetworks(s.SSONetworks)
+	if err != nil {
+		return egress.Rules{}, fmt.Errorf("read networks: %w", err)
+	}
+	return egress.New(list...), nil
+}
+
 // laptop reports whether the process listens on loopback. Its backends may be there,
 // too: the platform's administrator names them. Webhooks are named by tenants, for whom
 // a proxy may open the way, and may only where they are listed. Elsewhere loopback is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -25,7 +26,7 @@ type Settings struct {
 	AnalyticsURL   string        `env:"ANALYTICS_DATABASE_URL" doc:"PostgreSQL of the service analytics, where it is not DATABASE_URL"`
 	DatabaseConns  int32         `env:"AIAAS_DATABASE_CONNS" envDefault:"8" doc:"most connections of one pool; each process has up to one pool a role"`
 	Backends       string        `env:"AIAAS_BACKENDS" doc:"YAML file of models and backends to add at the start"`
-	SecretKey      string        `env:"AIAAS_SECRET_KEY" doc:"32 bytes in base64 that encrypt backends' credentials; without it, a key file in the data folder"`
+	SecretKey      string        `env:"AIAAS_SECRET_KEY" doc:"32 bytes in base64 that encrypt what must be read again, such as backends' credentials and the secrets of authenticator apps; without it, a key file in the data folder"`
 	OpenAIKey      string        `env:"OPENAI_API_KEY" doc:"key of OpenAI: with it, the first start adds OpenAI's models, which are called with it"`
 	MaxBody        int64         `env:"AIAAS_MAX_BODY_BYTES" envDefault:"65536" doc:"largest request body, in bytes"`
 	UpstreamIdle   time.Duration `env:"AIAAS_UPSTREAM_IDLE_TIMEOUT" envDefault:"2m" doc:"longest silence of a backend, before its first byte and between two"`
@@ -35,12 +36,14 @@ type Settings struct {
 	// Networks that are not of the public Internet, and that may be connected to all the same.
 	BackendNetworks string        `env:"AIAAS_BACKEND_NETWORKS" doc:"private networks in which backends may be, as in 10.0.0.0/8, separated by commas; serve on a loopback address allows loopback besides"`
 	WebhookNetworks string        `env:"AIAAS_WEBHOOK_NETWORKS" doc:"private networks in which webhooks may be, also without TLS, separated by commas; 127.0.0.0/8 to try them on this machine"`
+	SSONetworks     string        `env:"AIAAS_SSO_NETWORKS" doc:"private networks in which issuers of single sign-on may be, also without TLS, separated by commas"`
+	DNSServer       string        `env:"AIAAS_DNS_SERVER" doc:"name server that is asked whether a domain is an organization's, as in 9.9.9.9:53; without it, the system's"`
 	BlobURL         string        `env:"BLOB_URL" doc:"where files are kept apart from the database, such as signed heads of the audit: file:///folder or s3://bucket/prefix; without it, the folder files in the data folder"`
 	AuditKey        string        `env:"AIAAS_AUDIT_KEY" doc:"32 bytes in base64, the seed of the Ed25519 key that signs the audit; without it, a key file in the data folder"`
 	AuditOldKeys    string        `env:"AIAAS_AUDIT_OLD_KEYS" doc:"public keys in base64 that signed the audit before, separated by commas"`
 	AuditRetention  time.Duration `env:"AIAAS_AUDIT_RETENTION" envDefault:"17520h" doc:"how long audit records are kept, at least a year (8760h)"`
 	MailURL         string        `env:"MAIL_URL" doc:"how mails leave: smtp://user:password@host:587?from=AIaaS%20<no-reply@example.com> (STARTTLS), smtps://… (TLS), file:///folder; without it, files in the folder mail of the data folder, and on hosts whose disk does not last, mails wait"`
-	PublicURL       string        `env:"AIAAS_PUBLIC_URL" doc:"address under which people reach the platform, for links in mails; without it, http:// and AIAAS_ADDR"`
+	PublicURL       string        `env:"AIAAS_PUBLIC_URL" doc:"address under which people reach the platform, for links in mails and for passkeys, which are good for its domain only; without it, http:// and AIAAS_ADDR"`
 	RedisURL        string        `env:"REDIS_URL" doc:"not supported yet: limits are kept in memory, one serving process a database"`
 	QueueURL        string        `env:"QUEUE_URL" doc:"not supported yet: events are queued in the database"`
 }
@@ -119,10 +122,15 @@ func (s Settings) check() error {
 	case s.AuditRetention < audit.MinRetention:
 		return errors.New("AIAAS_AUDIT_RETENTION must be at least a year: 8760h")
 	}
-	for name, text := range map[string]string{"AIAAS_BACKEND_NETWORKS": s.BackendNetworks, "AIAAS_WEBHOOK_NETWORKS": s.WebhookNetworks} {
+	for name, text := range map[string]string{
+		"AIAAS_BACKEND_NETWORKS": s.BackendNetworks, "AIAAS_WEBHOOK_NETWORKS": s.WebhookNetworks, "AIAAS_SSO_NETWORKS": s.SSONetworks,
+	} {
 		if _, err := egress.ParseNetworks(text); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if _, err := netip.ParseAddrPort(s.DNSServer); s.DNSServer != "" && err != nil {
+		return errors.New("AIAAS_DNS_SERVER must be an address and a port, as in 9.9.9.9:53")
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ const (
 	RoleMetering  Role = "aiaas_metering"  // events into the ledger, across organisations
 	RoleBilling   Role = "aiaas_billing"   // closes months and issues invoices, across organisations
 	RoleAuditor   Role = "aiaas_auditor"   // seals, verifies and reads the audit; across organisations where none is named
+	RoleIdentity  Role = "aiaas_identity"  // signs people in: one person, one organisation, or the two together
 	RoleMailer    Role = "aiaas_mailer"    // sends mails and reminds of keys, across organisations
 	RoleNotifier  Role = "aiaas_notifier"  // events from the outboxes to the webhooks, across organisations
 )
@@ -99,6 +100,30 @@ func (db *DB) InOrg(ctx context.Context, org string, f func(pgx.Tx) error) error
 	return db.Do(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", org); err != nil {
 			return fmt.Errorf("name organisation: %w", err)
+		}
+		return f(tx)
+	})
+}
+
+// AsUser runs f in a transaction that sees what is a person's own.
+func (db *DB) AsUser(ctx context.Context, userID string, f func(pgx.Tx) error) error {
+	if userID == "" {
+		return fault.New(fault.Internal, "no person is named")
+	}
+	return db.Do(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT set_config('app.user_id', $1, true)", userID); err != nil {
+			return fmt.Errorf("name person: %w", err)
+		}
+		return f(tx)
+	})
+}
+
+// AsUserIn runs f in a transaction that sees what is a person's own, and one
+// organisation.
+func (db *DB) AsUserIn(ctx context.Context, org, userID string, f func(pgx.Tx) error) error {
+	return db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT set_config('app.user_id', $1, true)", userID); err != nil {
+			return fmt.Errorf("name person: %w", err)
 		}
 		return f(tx)
 	})

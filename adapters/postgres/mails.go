@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -91,19 +92,20 @@ func (s *Mails) Directory(ctx context.Context, org string) (mail.Directory, erro
 
 func mailDirectory(ctx context.Context, tx pgx.Tx, org string) (mail.Directory, error) {
 	d := mail.Directory{Contacts: map[string]string{}}
-	rows, err := tx.Query(ctx, `SELECT part, id, address, name, role FROM accounts.mail_directory($1)`, org)
+	rows, err := tx.Query(ctx, `SELECT part, id, address, name, role, unwanted FROM accounts.mail_directory($1)`, org)
 	if err != nil {
 		return d, fmt.Errorf("read mail directory: %w", err)
 	}
 	var part, id, address, name, role string
-	_, err = pgx.ForEachRow(rows, []any{&part, &id, &address, &name, &role}, func() error {
+	var unwanted []mail.Group
+	_, err = pgx.ForEachRow(rows, []any{&part, &id, &address, &name, &role, &unwanted}, func() error {
 		switch part {
 		case "organization":
 			d.Name = mail.Name(name)
 		case "contact":
 			d.Contacts[role] = address
 		case "member":
-			d.People = append(d.People, mail.Person{ID: id, Address: address, Name: mail.Name(name), Role: authz.Role(role)})
+			d.People = append(d.People, mail.Person{ID: id, Address: address, Name: mail.Name(name), Role: authz.Role(role), Unwanted: slices.Clone(unwanted)})
 		}
 		return nil
 	})

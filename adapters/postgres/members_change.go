@@ -10,7 +10,9 @@ import (
 	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/member"
+	"github.com/aiaas/aiaas/shared/session"
 )
 
 // held reads a member under the organisation's lock.
@@ -48,6 +50,11 @@ func (s *Members) Change(ctx context.Context, r member.Ref, edit func(member.Sta
 		}
 		if err := updateMember(ctx, tx, next, rec.At); err != nil {
 			return err
+		}
+		if next.Status == member.Suspended && st.Member.Status != member.Suspended {
+			if err := endAllSessions(ctx, tx, r, *rec, "its holder was suspended"); err != nil {
+				return err
+			}
 		}
 		if changed, err = getMember(ctx, tx, r); err != nil {
 			return err
@@ -96,9 +103,32 @@ func (s *Members) Remove(ctx context.Context, r member.Ref, heirID string, edit 
 		if err := deleteMember(ctx, tx, r, removal.At); err != nil {
 			return err
 		}
-		return writeAudit(ctx, tx, "accounts", removal.Record(keys))
+		rec := removal.Record(keys)
+		if err := endAllSessions(ctx, tx, r, rec, "its holder was removed"); err != nil {
+			return err
+		}
+		return writeAudit(ctx, tx, "accounts", rec)
 	})
 	return keys, err
+}
+
+// endAllSessions ends what a member or a program acts by without a key.
+func endAllSessions(ctx context.Context, tx pgx.Tx, r member.Ref, cause audit.Record, reason string) error {
+	if err := lockHolder(ctx, tx, r.OrgID, r.ID); err != nil {
+		return err
+	}
+	ended, err := endSessions(ctx, tx, `org_id = $1 AND holder_id = $4`, r.OrgID, cause.At, reason, r.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range ended {
+		rec := cause.With(map[string]any{"holder_id": s.HolderID, "kind": string(s.Kind), "reason": reason})
+		rec.ID, rec.Action, rec.Target = id.New(id.Audit), session.ActionEnd, s.ID
+		if err := writeAudit(ctx, tx, "accounts", rec); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readScopes adds what the member's keys grant.

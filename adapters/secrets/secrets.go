@@ -1,6 +1,7 @@
 // Package secrets encrypts what the platform must be able to read again, such as
-// the credentials of backends and what webhooks are signed with: AES-256-GCM under one key, each value bound to the
-// host that it may be sent to, so that a row copied to another address opens
+// the credentials of backends, what webhooks are signed with and the secrets of
+// authenticator apps: AES-256-GCM under one key, each value bound to the host that it
+// may be sent to, or to the row that it is of, so that a copy at another place opens
 // nothing.
 package secrets
 
@@ -17,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/aiaas/aiaas/shared/event"
+	"github.com/aiaas/aiaas/shared/factor"
 	"github.com/aiaas/aiaas/shared/model"
 )
 
@@ -34,6 +36,7 @@ type Box struct {
 var (
 	_ model.Sealer = (*Box)(nil)
 	_ event.Vault  = (*Box)(nil)
+	_ factor.Vault = (*Box)(nil)
 )
 
 // New makes a box with a key of KeySize bytes. getenv looks up credentials that

@@ -94,6 +94,7 @@ func (e *exam) run(ctx context.Context) {
 	e.checkSecrets()
 	e.checkDisk()
 	e.checkMail(ctx)
+	e.checkSignIn()
 	e.checkProfile()
 	e.checkServer(ctx)
 	e.checkDatabases(ctx)

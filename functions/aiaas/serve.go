@@ -46,6 +46,8 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Libraries that log by themselves tell of every client's mistake.
+			slog.SetDefault(slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError})))
 			p := &process{
 				out: cmd.OutOrStdout(), log: slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)), getenv: os.Getenv,
 				functions: chosen, group: strings.Join(only, ","),

@@ -159,6 +159,7 @@ func (s *setup) initialModels() []declared {
 func (s *setup) welcome() {
 	s.say("")
 	s.say("AIaaS is running at %s", s.baseURL)
+	s.say("  sign in        %s/sign-in", s.baseURL)
 	s.say("  API reference  %s/docs", s.baseURL)
 	s.say("  health         %s/readyz", s.baseURL)
 	s.say("  data           %s", absolute(s.settings.DataDir))
@@ -184,6 +185,7 @@ func (s *setup) sayKeys() {
 		s.say("  api key        %s   calls models", s.profile.APIKey)
 		s.say("  admin key      %s   manages your organization", s.profile.AdminKey)
 		s.say("  platform key   %s   manages models and prices", s.profile.PlatformKey)
+		s.say("To sign in as %s, ask for a password at %s/forgot-password; where mails are files, the link is printed here.", apikey.FirstOwner, s.baseURL)
 	case s.profile.APIKey != "":
 		s.say("  keys           %s", absolute(s.path()))
 	}

@@ -1,6 +1,7 @@
-// Package identity is the function of an organisation's people: members, service
-// accounts, roles, projects and their teams, and what anybody may do. It owns their
-// form on the wire; the rules are those of the packages member and project.
+// Package identity is the function of an organisation's people: members, those who are
+// invited to be, service accounts, roles, projects and their teams, what anybody may
+// do, and what a person sets for himself. It owns their form on the wire; the rules
+// are those of the packages member, invitation, project and profile.
 package identity
 
 import (
@@ -11,9 +12,13 @@ import (
 
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/invitation"
 	"github.com/aiaas/aiaas/shared/member"
+	"github.com/aiaas/aiaas/shared/profile"
 	"github.com/aiaas/aiaas/shared/project"
 	"github.com/aiaas/aiaas/shared/rest"
+	"github.com/aiaas/aiaas/shared/session"
+	"github.com/aiaas/aiaas/shared/sso"
 )
 
 // Spec describes the function.
@@ -21,7 +26,8 @@ func Spec() function.Spec {
 	return function.Spec{
 		Name: "identity", Service: function.Accounts, Summary: "Keeps members, service accounts, roles and projects",
 		MemoryMiB: 256, Timeout: 15 * time.Second,
-		Routes: slices.Concat(memberRoutes(), programRoutes(), roleRoutes(), projectRoutes(), teamRoutes(), policyRoutes()),
+		Routes:    slices.Concat(memberRoutes(), invitationRoutes(), sessionRoutes(), programRoutes(), roleRoutes(), projectRoutes(), teamRoutes(), policyRoutes(), ssoRoutes()),
+		Schedules: []function.Schedule{{Job: JobInvitations, Every: 5 * time.Minute}},
 	}
 }
 
@@ -32,6 +38,12 @@ type Services struct {
 	Projects  *project.Service
 	Team      *project.Team
 	Explainer *member.Explainer
+	Sessions  *session.Service
+	SSO       *sso.Admin
+	PublicURL string // where browsers reach the platform
+
+	Invitations *invitation.Service
+	Profiles    *profile.Service
 }
 
 // New makes the function's HTTP handler.
@@ -46,11 +58,14 @@ func Describe(doc *rest.Document) { register(doc.API(Spec()), Services{}) }
 
 func register(api *rest.API, s Services) {
 	registerMembers(api, s.Members)
+	registerInvitations(api, s.Invitations)
+	registerSessions(api, &sessionHandlers{s.Sessions})
 	registerPrograms(api, s.Members)
 	registerRoles(api, &roleHandlers{s.Roles})
 	registerProjects(api, &projectHandlers{s.Projects})
 	registerTeam(api, &teamHandlers{s.Team})
-	registerPolicy(api, &policyHandlers{s.Explainer})
+	registerSSO(api, &ssoHandlers{s.SSO, s.PublicURL})
+	registerPolicy(api, &policyHandlers{s.Explainer, s.Profiles})
 }
 
 // routes gives a group of routes its tag, and the scopes for reading and writing.

@@ -10,13 +10,15 @@ import (
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/member"
+	"github.com/aiaas/aiaas/shared/profile"
 	"github.com/aiaas/aiaas/shared/rest"
 )
 
 func policyRoutes() []function.Route {
 	g := routes{"Access", authz.AnyScope, authz.AnyScope}
 	return []function.Route{
-		g.get("/v1/me", "getMe", "Show who the caller is", "The organisation, the owner of the credential, the role, what it permits and how far, and what restricts it."),
+		g.get("/v1/me", "getMe", "Show who the caller is", "The organisation, the owner of the credential, the role, what it permits and how far, and what restricts it. Who is signed in is also told what is his own: profile, second factors, and the organisations that he may work in."),
+		g.change(http.MethodPatch, "/v1/me", "changeMe", "Change your profile", "The own name, time zone and language, and which mails are wanted; what the body does not name stays. For people who are signed in; an API key changes nobody's profile."),
 		g.change(http.MethodPost, "/v1/policy/evaluate", "evaluatePolicy", "Ask what somebody may do, and why",
 			"Everybody may ask about himself; asking about another needs the permission `policy.evaluate`. Of a member or service account it is answered what a credential with every scope could do; of a key, what that key can. Nothing is changed, and nothing recorded."),
 		g.get("/v1/policy/permissions", "listPermissions", "List the permissions", "Each action with the scope that it needs and the roles that have it. All on one page."),
@@ -25,6 +27,7 @@ func policyRoutes() []function.Route {
 
 func registerPolicy(api *rest.API, h *policyHandlers) {
 	rest.Handle(api, "getMe", h.me)
+	rest.Handle(api, "changeMe", h.changeMe, rest.RequestExample(ChangedMe{TimeZone: new("Europe/Berlin"), Mail: &MailGroups{Budgets: new(false)}}))
 	rest.Handle(api, "evaluatePolicy", h.evaluate, rest.RequestExample(Question{
 		Action: "keys.create", Circumstances: Circumstances{Address: "192.0.2.7"},
 	}), rest.ResponseExample(Answer{
@@ -34,7 +37,10 @@ func registerPolicy(api *rest.API, h *policyHandlers) {
 	rest.Handle(api, "listPermissions", h.permissions)
 }
 
-type policyHandlers struct{ svc *member.Explainer }
+type policyHandlers struct {
+	svc      *member.Explainer
+	profiles *profile.Service
+}
 
 // Me is who a caller is.
 type Me struct {
@@ -49,6 +55,10 @@ type Me struct {
 	APIKeyID        *string        `json:"api_key_id" doc:"The key, where one was used."`
 	Models          []string       `json:"models" doc:"The only models that the credential may use; null: all of the organisation's."`
 	Restrictions    Restrictions   `json:"restrictions"`
+	Person          *Person        `json:"person" doc:"Who is signed in; null for a key or a program."`
+	MFA             *MyMFA         `json:"mfa" doc:"Of the person."`
+	Profile         *MyProfile     `json:"profile" doc:"Of the person."`
+	Organizations   []MyMembership `json:"organizations" nullable:"false" doc:"That the person may work in; none for a key or a program."`
 }
 
 // MyOrganization is the caller's organisation.
@@ -101,34 +111,37 @@ type AccessHours struct {
 type meOutput struct{ Body Me }
 
 func (h *policyHandlers) me(ctx context.Context, p authz.Principal, _ *struct{}) (*meOutput, error) {
-	profile, err := h.svc.Me(ctx, p)
+	is, err := h.svc.Me(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	me := Me{
-		Organization:    MyOrganization{ID: profile.OrgID, Name: profile.OrgName, Slug: profile.Slug, Kind: "tenant", Status: profile.Status},
-		Owner:           MyOwner{ID: p.OwnerID, Kind: string(member.KindOf(p.OwnerID)), Name: profile.Name, Email: orNull(profile.Email)},
-		Role:            MyRole{ID: profile.RoleID, Name: profile.RoleName, BuiltIn: p.Role != authz.Custom},
-		Permissions:     showWidths(profile.Permissions),
+		Organization:    MyOrganization{ID: is.OrgID, Name: is.OrgName, Slug: is.Slug, Kind: "tenant", Status: is.Status},
+		Owner:           MyOwner{ID: p.OwnerID, Kind: string(member.KindOf(p.OwnerID)), Name: is.Name, Email: orNull(is.Email)},
+		Role:            MyRole{ID: is.RoleID, Name: is.RoleName, BuiltIn: p.Role != authz.Custom},
+		Permissions:     showWidths(is.Permissions),
 		Scopes:          words(p.Scopes),
-		EffectiveScopes: words(profile.Effective),
+		EffectiveScopes: words(is.Effective),
 		Projects:        []MyProject{},
 		ProjectID:       orNull(p.ProjectID),
 		Models:          p.Models,
-		Restrictions:    showRestrictions(profile),
+		Restrictions:    showRestrictions(is),
 	}
-	if profile.Platform {
+	if is.Platform {
 		me.Organization.Kind = "platform"
 	}
 	if p.Method == authz.ByKey {
 		me.APIKeyID = orNull(p.KeyID)
 	}
-	for _, place := range profile.Projects {
+	for _, place := range is.Projects {
 		status := "active"
 		if place.Archived {
 			status = "archived"
 		}
 		me.Projects = append(me.Projects, MyProject{ID: place.ID, Name: place.Name, Role: string(place.Role), Status: status})
+	}
+	if err := h.describe(ctx, p, &me); err != nil {
+		return nil, err
 	}
 	return &meOutput{Body: me}, nil
 }
@@ -184,14 +197,14 @@ type QuestionResource struct {
 type Circumstances struct {
 	Address string     `json:"address,omitempty" maxLength:"60" doc:"Left out, that of the caller where he asks about himself, else none."`
 	At      *time.Time `json:"at,omitempty" nullable:"false" doc:"Left out, now."`
-	Method  string     `json:"method,omitempty" enum:"key,session,token" doc:"How the subject has signed in; left out, by a session, or by the key."`
+	Method  string     `json:"method,omitempty" enum:"key,session,token,client" doc:"How the subject has signed in; left out, by a session, or by the key."`
 	MFA     bool       `json:"mfa,omitempty" doc:"Whether the second factor was shown."`
 }
 
 // Answer is what somebody may do, and why.
 type Answer struct {
 	Allow       bool        `json:"allow"`
-	Reason      string      `json:"reason" enum:"allowed,nobody,unknown_action,scope,role,address,hours,mfa,reach,rank,inactive,undefined"`
+	Reason      string      `json:"reason" enum:"allowed,nobody,unknown_action,scope,role,address,hours,mfa,reach,rank,step_up,inactive,undefined"`
 	Scope       string      `json:"scope" doc:"That the action needs."`
 	Reach       AnswerReach `json:"reach" doc:"What the subject could do the action on, were nothing else in the way."`
 	GrantedBy   []string    `json:"granted_by" nullable:"false" doc:"The roles that have the action everywhere: who has one can do it, or give it."`

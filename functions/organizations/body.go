@@ -51,11 +51,14 @@ type OrganizationHours struct {
 
 // OrganizationSettings are what an organization demands of who works in it.
 type OrganizationSettings struct {
-	IPAllowList  []string           `json:"ip_allow_list" nullable:"false" doc:"Networks that it can be used from; none: anywhere."`
-	AccessHours  *OrganizationHours `json:"access_hours" doc:"null: at any time."`
-	MFARoles     []string           `json:"mfa_required_roles" nullable:"false" doc:"Roles that need a second factor, besides those that always do."`
-	KeyMaxDays   int                `json:"key_max_days" doc:"The longest that a new key may live; 0: without end."`
-	AlertMembers bool               `json:"alert_members" doc:"Mail goes to owners and admins, besides the contacts."`
+	IPAllowList        []string           `json:"ip_allow_list" nullable:"false" doc:"Networks that it can be used from; none: anywhere."`
+	AccessHours        *OrganizationHours `json:"access_hours" doc:"null: at any time."`
+	MFARoles           []string           `json:"mfa_required_roles" nullable:"false" doc:"Roles that need a second factor, besides those that always do."`
+	KeyMaxDays         int                `json:"key_max_days" doc:"The longest that a new key may live; 0: without end."`
+	SessionHours       int                `json:"session_hours" doc:"How long a session lasts."`
+	SessionIdleMinutes int                `json:"session_idle_minutes" doc:"How long a session may go unused."`
+	MaxSessions        int                `json:"max_sessions" doc:"Sessions that one person has at once; with another one, the oldest ends."`
+	AlertMembers       bool               `json:"alert_members" doc:"Mail goes to owners and admins, besides the contacts."`
 }
 
 // Organization is an organization as the platform sees it.
@@ -131,8 +134,10 @@ func showBounds(b tenant.Bounds) PlanLimits {
 
 func showSettings(s tenant.Settings) OrganizationSettings {
 	out := OrganizationSettings{
-		IPAllowList: texts(s.IPAllowList, netip.Prefix.String), KeyMaxDays: s.KeyMaxDays, AlertMembers: s.AlertMembers,
-		MFARoles: make([]string, len(s.MFARoles)),
+		IPAllowList: texts(s.IPAllowList, netip.Prefix.String), KeyMaxDays: s.KeyMaxDays,
+		SessionHours: int(s.SessionLength().Hours()), SessionIdleMinutes: int(s.SessionIdle().Minutes()), MaxSessions: s.SessionCount(),
+		AlertMembers: s.AlertMembers,
+		MFARoles:     make([]string, len(s.MFARoles)),
 	}
 	for i, r := range s.MFARoles {
 		out.MFARoles[i] = string(r)

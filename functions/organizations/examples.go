@@ -25,7 +25,7 @@ func exampleLimits(rpm int64) PlanLimits {
 }
 
 func exampleSettings() OrganizationSettings {
-	return OrganizationSettings{IPAllowList: []string{"192.0.2.0/24"}, MFARoles: []string{"manager"}, KeyMaxDays: 90}
+	return OrganizationSettings{IPAllowList: []string{"192.0.2.0/24"}, MFARoles: []string{"manager"}, KeyMaxDays: 90, SessionHours: 12, SessionIdleMinutes: 60, MaxSessions: 10}
 }
 
 func exampleOwn() OwnOrganization {

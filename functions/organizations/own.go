@@ -23,11 +23,14 @@ func (h *handlers) getOwn(ctx context.Context, p authz.Principal, _ *noInput) (*
 
 // OrganizationSettingsChange changes settings: what is left out stays.
 type OrganizationSettingsChange struct {
-	IPAllowList  []string                      `json:"ip_allow_list,omitempty" maxItems:"100" nullable:"false" doc:"Addresses and networks; an empty list: from anywhere."`
-	AccessHours  rest.Maybe[OrganizationHours] `json:"access_hours,omitzero" required:"false" doc:"null: at any time."`
-	MFARoles     []string                      `json:"mfa_required_roles,omitempty" maxItems:"20" uniqueItems:"true" nullable:"false" doc:"In place of those before."`
-	KeyMaxDays   *int                          `json:"key_max_days,omitempty" minimum:"0" maximum:"3650" nullable:"false" doc:"Binds keys that are made from now on; 0: without end."`
-	AlertMembers *bool                         `json:"alert_members,omitempty" nullable:"false"`
+	IPAllowList        []string                      `json:"ip_allow_list,omitempty" maxItems:"100" nullable:"false" doc:"Addresses and networks; an empty list: from anywhere."`
+	AccessHours        rest.Maybe[OrganizationHours] `json:"access_hours,omitzero" required:"false" doc:"null: at any time."`
+	MFARoles           []string                      `json:"mfa_required_roles,omitempty" maxItems:"20" uniqueItems:"true" nullable:"false" doc:"In place of those before."`
+	KeyMaxDays         *int                          `json:"key_max_days,omitempty" minimum:"0" maximum:"3650" nullable:"false" doc:"Binds keys that are made from now on; 0: without end."`
+	SessionHours       *int                          `json:"session_hours,omitempty" minimum:"0" maximum:"720" nullable:"false" doc:"How long a session lasts; 0: the default, 12. It binds those that there are too."`
+	SessionIdleMinutes *int                          `json:"session_idle_minutes,omitempty" minimum:"0" maximum:"43200" nullable:"false" doc:"How long a session may go unused, at least 5; 0: the default, 60."`
+	MaxSessions        *int                          `json:"max_sessions,omitempty" minimum:"0" maximum:"100" nullable:"false" doc:"Sessions that one person has at once; 0: the default, 10."`
+	AlertMembers       *bool                         `json:"alert_members,omitempty" nullable:"false"`
 }
 
 // OwnOrganizationChange is the body that changes the own organization: what is left
@@ -58,7 +61,7 @@ func (c *OrganizationSettingsChange) read() organization.Settings {
 	if c == nil {
 		return organization.Settings{}
 	}
-	out := organization.Settings{IPAllowList: c.IPAllowList, KeyMaxDays: c.KeyMaxDays, AlertMembers: c.AlertMembers}
+	out := organization.Settings{IPAllowList: c.IPAllowList, KeyMaxDays: c.KeyMaxDays, SessionHours: c.SessionHours, SessionIdleMinutes: c.SessionIdleMinutes, MaxSessions: c.MaxSessions, AlertMembers: c.AlertMembers}
 	if c.AccessHours.Given {
 		out.AccessHours = &tenant.AccessHours{} // at any time
 		if h := c.AccessHours.Value; h != nil {

@@ -149,12 +149,16 @@ func TestTheDocumentIsComplete(t *testing.T) {
 			if _, ok := op.Responses[strconv.Itoa(r.SuccessStatus())]; !ok {
 				t.Errorf("%s: success is not described", op.OperationID)
 			}
-			if op.RequestBody != nil && len(op.RequestBody.Content["application/json"].Example) == 0 {
+			body := "application/json"
+			if r.Form {
+				body = "application/x-www-form-urlencoded"
+			}
+			if op.RequestBody != nil && len(op.RequestBody.Content[body].Example) == 0 {
 				t.Errorf("%s: no example of its body", op.OperationID)
 			}
 		}
 	}
-	if len(d.Components.SecuritySchemes) != 2 {
+	if len(d.Components.SecuritySchemes) != 3 {
 		t.Errorf("security schemes %v", d.Components.SecuritySchemes)
 	}
 }

@@ -47,6 +47,8 @@ func actionTables(b *strings.Builder, t opa.Table) {
 	fmt.Fprintf(b, "\n// Narrowable reports whether an action can be had for less than the whole\n// organisation.\nfunc Narrowable(a Action) bool {\nswitch a {\ncase %s:\nreturn true\n}\nreturn false\n}\n", quoted(t.Narrowable))
 	slices.Sort(t.Customizable)
 	fmt.Fprintf(b, "\nfunc customizable(a Action) bool {\nswitch a {\ncase %s:\nreturn true\n}\nreturn false\n}\n", quoted(t.Customizable))
+	slices.Sort(t.Sensitive)
+	fmt.Fprintf(b, "\nfunc sensitive(a Action) bool {\nswitch a {\ncase %s:\nreturn true\n}\nreturn false\n}\n", quoted(t.Sensitive))
 	b.WriteString("\nfunc grantedBy(a Action) []Role {\nswitch a {\n")
 	for _, a := range actions {
 		fmt.Fprintf(b, "case %q:\nreturn []Role{%s}\n", a, quoted(t.GrantedBy[a]))

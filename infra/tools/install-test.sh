@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what `make test` needs and the machine lacks: a C compiler for the
-# race detector, git, a PostgreSQL server, Node with npm, and the packages of the
-# SDK test. Does nothing where all is there; never asks a question.
+# race detector, git, a PostgreSQL server, Node with npm, Chromium, and the
+# packages of the tests of the SDK, of single sign-on and in the browser. Does nothing
+# where all is there; never asks a question.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-sdk=$root/tests/sdk
 
 say() { printf 'install-test: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -56,9 +56,16 @@ have "${compiler%% *}" || install gcc libc6-dev --
 { have node && have npm; } || install nodejs npm -- node
 "$here/install-postgres.sh" >/dev/null
 
+# The names under which the browser test looks for it.
+mac="/Applications/Chromium.app/Contents/MacOS/Chromium"
+{ have chromium || have chromium-browser || have google-chrome || [ -x "$mac" ]; } || install chromium -- --cask chromium
+
 # npm writes node_modules/.package-lock.json last, so a copy that is older than
 # the lock file is an install that is missing, stale or was cut short.
-if [ -f "$sdk/package-lock.json" ] && ! [ "$sdk/node_modules/.package-lock.json" -nt "$sdk/package-lock.json" ]; then
-  say "npm ci in tests/sdk"
-  (cd "$sdk" && npm ci --no-audit --no-fund --loglevel=error </dev/null)
-fi
+for folder in tests/sdk tests/sso tests/browser; do
+  packages=$root/$folder
+  if [ -f "$packages/package-lock.json" ] && ! [ "$packages/node_modules/.package-lock.json" -nt "$packages/package-lock.json" ]; then
+    say "npm ci in $folder"
+    (cd "$packages" && npm ci --no-audit --no-fund --loglevel=error </dev/null)
+  fi
+done

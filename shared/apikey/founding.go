@@ -44,13 +44,16 @@ type Credentials struct {
 	PlatformKey    Secret // administers the platform
 }
 
+// FirstOwner is the address of the first organisation's owner.
+const FirstOwner = "owner@localhost"
+
 // founder names who acted before anyone could.
 const founder = "bootstrap"
 
 // Found prepares a founding.
 func Found(now time.Time) (Founding, Credentials) {
 	platform := newOrg("Platform", "platform@localhost", authz.SystemAdministrator, now)
-	first := newOrg("My organization", "owner@localhost", authz.Owner, now)
+	first := newOrg("My organization", FirstOwner, authz.Owner, now)
 	c := Credentials{OrganizationID: first.ID, ProjectID: first.ProjectID}
 	c.PlatformKey = platform.addKey("platform administration", now, platformScopes()...)
 	c.APIKey = first.addKey("first API key", now, authz.Inference, authz.ModelsRead, authz.UsageRead)

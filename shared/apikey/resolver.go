@@ -182,10 +182,20 @@ func (r *Resolver) Known(text string) (*Record, bool) {
 	return r.cache.Peek(secret.Hash())
 }
 
-// FromRequest takes the key's text from X-API-Key or Authorization: Bearer. Two
+// FromRequest takes a key's text from X-API-Key or Authorization: Bearer. Two
 // different keys are an invalid request, a key in the URL too: it would end up
 // in logs on the way.
 func FromRequest(r *http.Request) (string, error) {
+	text, err := Credential(r)
+	if err == nil && (text == "" || len(text) > MaxLen) {
+		return "", ErrUnauthenticated()
+	}
+	return text, err
+}
+
+// Credential takes whatever stands where a key does, by the same rules; "" where
+// nothing does. The management API takes tokens besides.
+func Credential(r *http.Request) (string, error) {
 	if inURL(r.URL.RawQuery) {
 		return "", fault.New(fault.Invalid, "An API key must not stand in the URL. Revoke it if it is real: URLs end up in logs.")
 	}
@@ -203,9 +213,6 @@ func FromRequest(r *http.Request) (string, error) {
 		if err := take(&text, strings.TrimSpace(key)); err != nil {
 			return "", err
 		}
-	}
-	if text == "" || len(text) > MaxLen {
-		return "", ErrUnauthenticated()
 	}
 	return text, nil
 }

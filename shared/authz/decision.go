@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // Method is how a caller proved who he is.
@@ -13,7 +14,8 @@ type Method string
 const (
 	ByKey     Method = "key"
 	BySession Method = "session"
-	ByToken   Method = "token" // an access token of OAuth2
+	ByToken   Method = "token"  // an access token of OAuth2, of a person
+	ByClient  Method = "client" // an access token of OAuth2, of a program
 )
 
 // Subject is who asks, as a decision needs it.
@@ -27,7 +29,11 @@ type Subject struct {
 	KeyIPs   []netip.Prefix         // where the key may be used from; none: anywhere
 	Method   Method
 	MFA      bool // the second factor was shown
+	Recent   bool // he has proved himself a moment ago: within [RecentFor]
 }
+
+// RecentFor is how long a proof of oneself is good for sensitive actions.
+const RecentFor = 15 * time.Minute
 
 // Resource is what is acted on. The empty one is anything of the organisation.
 type Resource struct {
@@ -84,6 +90,7 @@ const (
 	ReasonMFA       Reason = "mfa"     // not without the second factor
 	ReasonReach     Reason = "reach"   // not on this
 	ReasonRank      Reason = "rank"    // not on a peer or a superior
+	ReasonStepUp    Reason = "step_up" // not without proving oneself again
 	ReasonUndefined Reason = "undefined"
 )
 

@@ -51,6 +51,8 @@ func judge(q Query, known bool, scope Scope, reach Reach) Reason {
 		return ReasonReach
 	case q.Resource != nil && !q.outranks():
 		return ReasonRank
+	case !q.recentlyProved():
+		return ReasonStepUp
 	}
 	return ReasonAllowed
 }
@@ -113,11 +115,24 @@ func (q *Query) hourAllowed() bool {
 
 func (q *Query) mfaSatisfied() bool {
 	s := &q.Subject
-	if s.Method == ByKey || s.MFA || isCall(q.Action) {
+	if s.ofProgram() || s.MFA || isCall(q.Action) {
 		return true
 	}
-	forced := s.Role == Owner || s.Role == Admin || s.Role == Finance || s.Role.OfPlatform()
-	return !forced && !slices.Contains(q.Restrictions.MFARoles, s.Role)
+	return !MFAForced(s.Role, q.Restrictions.MFARoles)
+}
+
+// MFAForced reports whether sessions of a role can do nothing without a second factor:
+// in every organisation, or because this one names the role.
+func MFAForced(role Role, named []Role) bool {
+	return role == Owner || role == Admin || role == Finance || role.OfPlatform() || slices.Contains(named, role)
+}
+
+// ofProgram reports whether the credential is one that programs use: whoever made it
+// had proved himself then, and it can't prove more.
+func (s *Subject) ofProgram() bool { return s.Method == ByKey || s.Method == ByClient }
+
+func (q *Query) recentlyProved() bool {
+	return q.Subject.ofProgram() || q.Subject.Recent || !sensitive(q.Action)
 }
 
 func (q *Query) outranks() bool {

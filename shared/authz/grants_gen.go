@@ -67,6 +67,14 @@ func customizable(a Action) bool {
 	return false
 }
 
+func sensitive(a Action) bool {
+	switch a {
+	case "billing.write", "keys.create", "keys.rotate", "members.write", "organization.delete", "project_members.write", "roles.write", "sellers.write", "service_accounts.write", "settings.write", "tenants.write", "webhooks.write":
+		return true
+	}
+	return false
+}
+
 func grantedBy(a Action) []Role {
 	switch a {
 	case "analytics.read":

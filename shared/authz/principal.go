@@ -24,6 +24,8 @@ type Principal struct {
 	Models    []string // the only models it may use; nil: all of the organisation's
 	Method    Method
 	MFA       bool
+	ProvedAt  time.Time // when the person last proved himself; zero for keys
+	Means     string    // how: "password", "passkey", "sso"; "" for keys
 	Address   string    // where the request came from; "" where that is not known
 	Expires   time.Time // when the credential ends; zero: never
 	Replaced  bool      // it was shown a secret that was replaced, and works only for a while
@@ -68,8 +70,46 @@ func Internal(org, name string, scopes ...Scope) Principal {
 	return Principal{OrgID: org, KeyID: name, OwnerID: name, Role: SystemAdministrator, Scopes: scopes, Method: ByKey}
 }
 
-// Actor names the principal in audit records.
-func (p Principal) Actor() string { return p.KeyID }
+// Actor names the principal in audit records: a key, or who acts without one.
+func (p Principal) Actor() string {
+	if p.Method == ByKey || p.Method == "" {
+		return p.KeyID
+	}
+	return p.OwnerID
+}
+
+// Person returns the id of the person who acts here by a session or by a token that he
+// gave to a program; Forbidden for keys and for programs, which have no account of
+// their own.
+func (p Principal) Person() (userID string, err error) {
+	switch {
+	case !p.Somebody():
+		return "", fault.New(fault.Unauthenticated, "")
+	case p.Method != BySession && p.Method != ByToken:
+		return "", fault.New(fault.Forbidden, "this is about a person's own account: sign in").With("reason", "person")
+	}
+	return p.OwnerID, nil
+}
+
+// Recent reports whether the person has proved himself a moment ago.
+func (p Principal) Recent(now time.Time) bool {
+	return !p.ProvedAt.IsZero() && now.Sub(p.ProvedAt) <= RecentFor
+}
+
+// RequireRecent returns nil where the person has proved himself a moment ago, else
+// what asks him to.
+func (p Principal) RequireRecent(now time.Time) error {
+	if p.Recent(now) {
+		return nil
+	}
+	return ErrStepUp()
+}
+
+// ErrStepUp asks a person to prove himself again, as RFC 9470 has it.
+func ErrStepUp() *fault.Error {
+	return fault.New(fault.Forbidden, "this needs you to prove yourself again, for the last time is more than %d minutes ago", int(RecentFor.Minutes())).
+		With("reason", string(ReasonStepUp)).With("max_age", int(RecentFor.Seconds()))
+}
 
 // Somebody reports whether the principal is anybody at all.
 func (p Principal) Somebody() bool {
@@ -80,7 +120,7 @@ func (p Principal) Somebody() bool {
 func (p Principal) Subject() Subject {
 	s := Subject{
 		OrgID: p.OrgID, OwnerID: p.OwnerID, Role: p.Role, Custom: p.Custom, Scopes: p.Scopes, Projects: p.Projects,
-		KeyIPs: p.keyIPs, Method: p.Method, MFA: p.MFA,
+		KeyIPs: p.keyIPs, Method: p.Method, MFA: p.MFA, Recent: p.now != nil && p.Recent(p.now()),
 	}
 	if p.KeyID == "" {
 		return Subject{} // no credential, nobody
@@ -173,14 +213,16 @@ func (p Principal) refusal(a Action, d Decision) error {
 func refused(role Role, a Action, d Decision) *fault.Error {
 	switch d.Reason {
 	case ReasonScope:
-		return fault.New(fault.Forbidden, "this key does not grant %q; %s can make one that does", string(d.Scope), who(d.GrantedBy)).
+		return fault.New(fault.Forbidden, "this credential does not grant %q; %s can make one that does", string(d.Scope), who(d.GrantedBy)).
 			With("scope", string(d.Scope)).With("granted_by", names(d.GrantedBy))
 	case ReasonAddress:
-		return fault.New(fault.Forbidden, "the key or its organization can't be used from this address; an owner or admin can change its IP allow-list")
+		return fault.New(fault.Forbidden, "the credential or its organization can't be used from this address; an owner or admin can change its IP allow-list")
 	case ReasonHours:
 		return fault.New(fault.Forbidden, "the organization allows this during its access hours only; an owner or admin can change them")
 	case ReasonMFA:
 		return fault.New(fault.Forbidden, "this needs a session with a second factor")
+	case ReasonStepUp:
+		return ErrStepUp()
 	case ReasonRank:
 		return fault.New(fault.Forbidden, "nobody acts on a peer or a superior, or gives a role as high as the own; %s is no higher", string(role))
 	case ReasonRole, ReasonReach, ReasonUnknown, ReasonUndefined, ReasonNobody, ReasonAllowed:
@@ -230,7 +272,7 @@ func (p Principal) RequireScope(s Scope) error {
 		return refused(p.Role, "", Decision{Reason: ReasonAddress}).With("reason", string(ReasonAddress))
 	}
 	granted := p.inReach(holders(s))
-	f := fault.New(fault.Forbidden, "this key does not grant %q; %s can make one that does", string(s), who(granted)).With("reason", string(ReasonScope))
+	f := fault.New(fault.Forbidden, "this credential does not grant %q; %s can make one that does", string(s), who(granted)).With("reason", string(ReasonScope))
 	if slices.Contains(p.Scopes, s) {
 		f = fault.New(fault.Forbidden, "the role %s has no right that the scope %q stands for; %s have", string(p.Role), string(s), who(granted)).With("reason", string(ReasonRole))
 	}

@@ -63,9 +63,17 @@ func Mapped(action string) bool {
 func Unannounced() []string {
 	return []string{
 		"access.deny", "auth.fail", // refusals
+		"session.begin", "session.prove", "session.end", // too many, and of one person
+		"totp.start", "totp.confirm", "totp.delete", "passkey.create", "passkey.update", "passkey.delete", "passkey.refuse", // of one person,
+		"recovery_codes.replace", "recovery_code.use", "password.change", "password.reset", // who is told by mail
 		"invoice.draft",                                            // not an invoice yet
 		"job.start", "seller.update", "plan.change", "plan.delete", // the platform's own
 		"mail.test",
+		"invitation.resend",         // the same invitation once more
+		"profile.update",            // a person's own
+		"oauth.grant", "oauth.deny", // a person's own
+		"sso.domain_add",                           // says nothing yet
+		"sso.link", "sso.role_kept", "sso.refused", // of one person, each time that he signs in
 	}
 }
 
@@ -90,7 +98,7 @@ const ActionThreshold = "budget.threshold"
 const ActionDisable = "webhook.disable"
 
 func sources() []source {
-	return slices.Concat(keyTypes(), memberTypes(), organizationTypes(), budgetTypes(), billingTypes(), modelTypes(), webhookTypes())
+	return slices.Concat(keyTypes(), memberTypes(), organizationTypes(), budgetTypes(), billingTypes(), modelTypes(), webhookTypes(), ssoTypes())
 }
 
 func of(action, name, object, description string, fields ...Field) source {
@@ -129,13 +137,32 @@ func keyTypes() []source {
 	}
 }
 
+func ssoTypes() []source {
+	domain, issuer := Field{"domain", "The domain."}, Field{"issuer", "The issuer's address."}
+	name, required := Field{"name", "The connection's name."}, Field{"required", "Whether its people sign in by it only."}
+	enabled, trust := Field{"enabled", "Whether it is in use."}, Field{"trust_mfa", "Whether a second factor that was shown to it counts."}
+	return []source{
+		of("sso.domain_verify", "sso_domain.verified", "sso_domain", "The organisation has shown that a domain is its own.", domain),
+		of("sso.domain_remove", "sso_domain.removed", "sso_domain", "A domain was given up.", domain),
+		of("sso.connection_create", "sso_connection.created", "sso_connection", "An issuer is trusted with the organisation's people.", name, issuer, required, enabled, trust),
+		of("sso.connection_update", "sso_connection.updated", "sso_connection", "How far an issuer is trusted was changed.", name, issuer, required, enabled, trust),
+		of("sso.connection_delete", "sso_connection.deleted", "sso_connection", "An issuer is not trusted any more.", name, issuer),
+		of("sso.unlink", "sso_identity.unlinked", "member", "The issuer's name for a member was forgotten.", Field{"connection", "The connection."}),
+	}
+}
+
 func memberTypes() []source {
 	role, reason := Field{"role", "The role in the organisation."}, Field{"reason", "Why, where a reason was given."}
 	project := Field{"project_id", "The project."}
 	keys, count := Field{"keys", "What became of the keys: revoked or transferred."}, Field{"key_count", "How many those were."}
 	heir := Field{"transferred_to", "The member or service account that has them now."}
 	return []source{
-		of("member.add", "member.added", "member", "Somebody became a member of the organisation.", role),
+		of("member.add", "member.added", "member", "Somebody became a member of the organisation.", role,
+			Field{"invitation_id", "The invitation that was accepted, where there was one."}),
+		of("invitation.create", "invitation.created", "invitation", "Somebody was invited to the organisation.", role, Field{"expires_at", "Until when it can be accepted."}),
+		of("invitation.accept", "invitation.accepted", "invitation", "An invitation was accepted.", role, Field{"member_id", "Who became a member."}),
+		of("invitation.withdraw", "invitation.withdrawn", "invitation", "An invitation was withdrawn: its link works no more.", role),
+		of("invitation.expire", "invitation.expired", "invitation", "An invitation was not accepted in time.", role),
 		of("member.role_change", "member.role_changed", "member", "A member got another role.", role, Field{"before", "The role before."}),
 		of("member.suspend", "member.suspended", "member", "A member was suspended.", reason),
 		of("member.reactivate", "member.reactivated", "member", "A suspended member is active again."),
@@ -146,6 +173,10 @@ func memberTypes() []source {
 		of("service_account.role_change", "service_account.role_changed", "service_account", "A service account got another role.", role, Field{"before", "The role before."}),
 		of("service_account.suspend", "service_account.suspended", "service_account", "A service account was suspended.", reason),
 		of("service_account.reactivate", "service_account.reactivated", "service_account", "A suspended service account is active again."),
+		of("client_secret.create", "client_secret.created", "client_secret", "A service account got a client secret.", Field{"service_account_id", "Whose it is."}),
+		of("client_secret.delete", "client_secret.deleted", "client_secret", "A client secret was deleted.", Field{"service_account_id", "Whose it was."}),
+		of("oauth.refresh_reuse", "oauth.refresh_reused", "session", "A refresh token was shown twice, so its session was ended: somebody may have stolen it.", Field{"client", "The program that held it."}),
+		of("oauth.code_reuse", "oauth.code_reused", "authorization", "An authorization code was shown twice, so what came of it was ended: somebody may have stolen it.", Field{"client", "The program that it was for."}, Field{"session_id", "The session that was ended, where one had begun."}),
 		of("service_account.delete", "service_account.deleted", "service_account", "A service account was deleted.", role, keys, count, heir),
 		of("role.create", "role.created", "role", "A role was created.", Field{"name", "Its name."}),
 		of("role.update", "role.updated", "role", "A role was changed.", Field{"name", "Its name."}),

@@ -47,11 +47,11 @@ func meaningOf(c Code) meaning {
 	case Invalid:
 		return meaning{http.StatusBadRequest, "The request can't be read", "invalid_request_error"}
 	case Unauthenticated:
-		return meaning{http.StatusUnauthorized, "The API key is missing or not valid", "authentication_error"}
+		return meaning{http.StatusUnauthorized, "The credential is missing or not valid", "authentication_error"}
 	case BudgetExceeded:
 		return meaning{http.StatusPaymentRequired, "The budget is exhausted", "insufficient_quota"}
 	case Forbidden:
-		return meaning{http.StatusForbidden, "The key does not grant this", "permission_error"}
+		return meaning{http.StatusForbidden, "This is not allowed", "permission_error"}
 	case NotFound:
 		return meaning{http.StatusNotFound, "Not found", "invalid_request_error"}
 	case Method:

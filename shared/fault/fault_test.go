@@ -121,7 +121,7 @@ func TestTheDataPlaneAddsOpenAIsErrorObject(t *testing.T) {
 		{
 			"without a detail the title speaks",
 			fault.New(fault.Unauthenticated, ""),
-			map[string]any{"message": "The API key is missing or not valid", "type": "authentication_error", "param": nil, "code": "invalid_api_key"},
+			map[string]any{"message": "The credential is missing or not valid", "type": "authentication_error", "param": nil, "code": "invalid_api_key"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -100,6 +100,18 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
+// Challenge says how a caller could authenticate, as WWW-Authenticate does: at all, or
+// again (RFC 9470); "" where that is not what is missing.
+func (e *Error) Challenge() string {
+	switch age, again := e.Members["max_age"].(int); {
+	case e.Code == Unauthenticated:
+		return `Bearer realm="aiaas"`
+	case e.Code == Forbidden && again:
+		return `Bearer realm="aiaas", error="insufficient_user_authentication", max_age=` + strconv.Itoa(age)
+	}
+	return ""
+}
+
 // Write answers a request with an error. Headers that the caller set before
 // (request id, limits) stay.
 func Write(w http.ResponseWriter, r *http.Request, requestID string, err error, openAI bool) {
@@ -117,8 +129,8 @@ func Write(w http.ResponseWriter, r *http.Request, requestID string, err error, 
 	if doc.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(doc.RetryAfter, 10))
 	}
-	if e.Code == Unauthenticated {
-		h.Set("WWW-Authenticate", `Bearer realm="aiaas"`)
+	if challenge := e.Challenge(); challenge != "" {
+		h.Set("WWW-Authenticate", challenge)
 	}
 	w.WriteHeader(doc.Status)
 	_, _ = w.Write(body) // the client may be gone; nothing is left to do about it

@@ -52,6 +52,8 @@ type Route struct {
 	Status      int    // answer on success; 0 means 200
 	Stream      bool   // the answer may be a stream that outlives buffering hosts
 	DataPlane   bool   // errors carry OpenAI's error object, and usage is metered
+	Form        bool   // the body is a form, as a standard demands: application/x-www-form-urlencoded
+	Optional    bool   // of a public route: a good credential says who calls, any other is as none
 }
 
 // Pattern is the route in the form that [http.ServeMux] takes.

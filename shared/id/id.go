@@ -33,6 +33,13 @@ const (
 	Webhook        = "wh"
 	Delivery       = "dlv" // of an event to a webhook
 	Attempt        = "att" // at a delivery
+	Domain         = "dom"
+	Connection     = "sso" // to an issuer of single sign-on
+	Identity       = "xid" // of a person at an issuer
+	Session        = "ses"
+	Invitation     = "invite"
+	Consent        = "areq" // what an OAuth client asks a person for
+	ClientSecret   = "cs"
 )
 
 // New returns a fresh id with the given prefix.

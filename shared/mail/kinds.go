@@ -40,6 +40,12 @@ func kinds() map[Kind]decoder {
 		KindWebhookStopped: as[WebhookStopped],
 		KindInvoiceIssued:  as[InvoiceIssued],
 		KindTest:           as[Test],
+
+		KindInvited:         as[Invited],
+		KindPasswordReset:   as[PasswordReset],
+		KindPasswordChanged: as[PasswordChanged],
+		KindNewDevice:       as[NewDevice],
+		KindFactorChanged:   as[FactorChanged],
 	}
 }
 
@@ -244,9 +250,12 @@ type MemberAdded struct {
 func (c MemberAdded) Page() Page {
 	return Page{
 		Subject: fmt.Sprintf("You were added to “%s”", c.Organization.Or("an organization")),
-		Lead:    []string{fmt.Sprintf("You are now a member of the organization “%s”.", c.Organization.Or("an organization"))},
-		Facts:   present([]Fact{{"Role", c.Role.Or("")}, {"Added by", c.By.Or("")}}),
-		Action:  reference("What the API offers", "createApiKey"),
+		Lead: []string{
+			fmt.Sprintf("You are now a member of the organization “%s”.", c.Organization.Or("an organization")),
+			"If you have a password here already, sign in with it. If not, set one first: a link for that is sent to this address when you ask for it.",
+		},
+		Facts:  present([]Fact{{"Role", c.Role.Or("")}, {"Added by", c.By.Or("")}}),
+		Action: Action{Label: "Set a password", Path: "/forgot-password"},
 	}
 }
 

@@ -2,6 +2,7 @@ package mail_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -22,7 +23,28 @@ import (
 
 const base = "https://ai.example.com/platform"
 
-var shared = sync.OnceValues(func() (*layout.Renderer, error) { return layout.New(base) })
+// secret is that of every link; sealed it says for what.
+const secret = "s3cret-_of-the-link"
+
+type vault struct{}
+
+func (vault) Seal(plain, bound string) (string, error) { return bound + "|" + plain, nil }
+
+func (vault) Open(sealed, bound string) (string, error) {
+	plain, ok := strings.CutPrefix(sealed, bound+"|")
+	if !ok {
+		return "", errors.New("it is sealed for something else")
+	}
+	return plain, nil
+}
+
+var shared = sync.OnceValues(func() (*layout.Renderer, error) {
+	r, err := layout.New(base)
+	if err != nil {
+		return nil, err
+	}
+	return r.Opening(vault{}), nil
+})
 
 func renderer(tb testing.TB) *layout.Renderer {
 	tb.Helper()
@@ -40,6 +62,8 @@ func contents() map[mail.Kind]mail.Content {
 		mail.KindKeyLeaked: &mail.KeyLeaked{}, mail.KindBudget: &mail.BudgetThreshold{}, mail.KindOrgSuspended: &mail.OrganizationSuspended{},
 		mail.KindOrgActivated: &mail.OrganizationActivated{}, mail.KindMemberAdded: &mail.MemberAdded{}, mail.KindWebhookStopped: &mail.WebhookStopped{},
 		mail.KindInvoiceIssued: &mail.InvoiceIssued{}, mail.KindTest: &mail.Test{},
+		mail.KindInvited: &mail.Invited{}, mail.KindPasswordReset: &mail.PasswordReset{}, mail.KindPasswordChanged: &mail.PasswordChanged{},
+		mail.KindNewDevice: &mail.NewDevice{}, mail.KindFactorChanged: &mail.FactorChanged{},
 	}
 }
 
@@ -58,6 +82,8 @@ func fill(v reflect.Value, text string) {
 		}
 	case reflect.Int:
 		v.SetInt(7)
+	case reflect.Bool:
+		v.SetBool(true)
 	case reflect.Pointer:
 		fill(v.Elem(), text)
 	default:
@@ -73,7 +99,8 @@ func render(tb testing.TB, kind mail.Kind, organization, text string) mail.Messa
 	if err != nil {
 		tb.Fatal(err)
 	}
-	data, err := json.Marshal(mail.Letter{Organization: mail.Name(organization), Why: "the billing contact", Content: content})
+	sealed, _ := vault{}.Seal(secret, mail.Bound("mail_1"))
+	data, err := json.Marshal(mail.Letter{Organization: mail.Name(organization), Why: "the billing contact", Content: content, Sealed: sealed})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -185,10 +212,16 @@ func checkText(t *testing.T, s string) {
 	}
 }
 
+// ours are the places that mails lead to.
+func ours() []string {
+	token := "#token=" + secret
+	return []string{"/docs#", "/forgot-password", "/account", "/invitation" + token, "/reset-password" + token}
+}
+
 func onlyOurLinks(t *testing.T, s string) {
 	t.Helper()
 	for _, l := range links.FindAllString(s, -1) {
-		if !strings.HasPrefix(l, base+"/docs#") {
+		if !slices.ContainsFunc(ours(), func(place string) bool { return strings.HasPrefix(l, base+place) }) {
 			t.Errorf("it leads to %q", l)
 		}
 	}
@@ -398,4 +431,68 @@ func Example() {
 	//
 	// --
 	// You get this mail as the billing contact of Analytical Engines. Answers to it are not read.
+}
+
+func TestALinkEndsInItsSecretAndNothingElseDoes(t *testing.T) {
+	want := map[mail.Kind]string{mail.KindInvited: base + "/invitation#token=" + secret, mail.KindPasswordReset: base + "/reset-password#token=" + secret}
+	for _, k := range mail.Kinds() {
+		m := render(t, k, "Analytical Engines", "calm")
+		link, has := want[k]
+		if n := strings.Count(m.Text, secret); (n == 1) != has {
+			t.Errorf("%s has the secret %d times", k, n)
+		}
+		if has && (!strings.Contains(m.Text, "\n"+link+"\n") || !strings.Contains(m.HTML, `href="`+link+`"`)) {
+			t.Errorf("%s does not lead to %s:\n%s", k, link, m.Text)
+		}
+		if strings.Contains(m.Subject, secret) {
+			t.Errorf("the subject of %s has the secret", k)
+		}
+	}
+}
+
+func TestASecretIsOfOneMailOnly(t *testing.T) {
+	draft, err := mail.NewDraft(mail.Directory{Name: "o"}, "org_1", mail.Recipient{Address: "a@example.com", Why: "w"}, mail.KindInvited, mail.Invited{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := draft.Linking(vault{}, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := layout.New(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		with *layout.Renderer
+		q    mail.Queued
+		fine bool
+	}{
+		"its own":            {renderer(t), mail.Queued{ID: sealed.ID, Data: sealed.Data}, true},
+		"that of another":    {renderer(t), mail.Queued{ID: "mail_2", Data: sealed.Data}, false},
+		"none":               {renderer(t), mail.Queued{ID: draft.ID, Data: draft.Data}, false},
+		"nobody can open it": {closed, mail.Queued{ID: sealed.ID, Data: sealed.Data}, false},
+	} {
+		c.q.Kind = mail.KindInvited
+		m, err := c.with.Render(c.q)
+		if (err == nil) != c.fine || strings.Contains(m.Text, secret) != c.fine {
+			t.Errorf("%s: %v, %q", name, err, m.Text)
+		}
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the error tells the secret: %v", name, err)
+		}
+	}
+}
+
+func TestANoteIsSealedForItself(t *testing.T) {
+	n, err := mail.NewNote("org_1", "user_1", mail.KindPasswordReset, mail.PasswordReset{Expires: noon()}, noon())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err = n.Linking(vault{}, secret); err != nil || n.Sealed != mail.Bound(n.ID)+"|"+secret {
+		t.Errorf("%+v, %v", n, err)
+	}
+	if strings.Contains(string(n.Content), secret) {
+		t.Errorf("the content has the secret: %s", n.Content)
+	}
 }

@@ -9,8 +9,9 @@ import (
 // Content is what a mail of one kind tells: a value that JSON can hold. Fields that
 // strangers chose are of the type [Name].
 //
-// Content may hold what only the recipient may know (the secret of a link that works
-// once): then in a sealed form. It is never logged and never shown by the API.
+// It holds nothing that only the recipient may know: the secret of a link that works
+// once stands beside it in the [Letter], in a sealed form. Neither is ever logged, nor
+// shown by the API.
 type Content interface {
 	// Page says it in words.
 	Page() Page
@@ -33,6 +34,9 @@ type Fact struct{ Name, Value string }
 type Action struct {
 	Label string
 	Path  string // escaped, from the root of the platform: "/docs#listBudgets"
+	// Sealed says that the link ends in the secret of the letter, in its fragment:
+	// browsers send it to nobody, and no log has it.
+	Sealed bool
 }
 
 // Letter is what stands in the queue: the content of a mail and on whose account
@@ -41,6 +45,7 @@ type Letter struct {
 	Organization Name            `json:"organization"`
 	Why          string          `json:"why"` // what the recipient is there: "an owner"
 	Content      json.RawMessage `json:"content"`
+	Sealed       string          `json:"sealed,omitempty"` // the secret of its link
 }
 
 // Renderer writes mails.

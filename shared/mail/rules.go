@@ -36,6 +36,8 @@ type rule struct {
 	write func(occasion) Content
 	// window, if set, names what is told once, however many events say it.
 	window func(occasion) string
+	// unless, if set, tells of what needs no telling.
+	unless func(occasion) bool
 }
 
 // occasion is an event with what is known of it.
@@ -66,7 +68,7 @@ func rules() []rule {
 		{event: event.TypeThreshold, kind: KindBudget, to: []audience{toBilling, toOwners}, write: threshold, window: thresholdWindow},
 		{event: "organization.suspended", kind: KindOrgSuspended, to: []audience{toOwners, toAdmins, toTechnical}, write: suspended},
 		{event: "organization.activated", kind: KindOrgActivated, to: []audience{toOwners, toAdmins, toTechnical}, write: activated},
-		{event: "member.added", kind: KindMemberAdded, to: []audience{toPerson}, write: memberAdded},
+		{event: "member.added", kind: KindMemberAdded, to: []audience{toPerson}, write: memberAdded, unless: accepted},
 		{event: "webhook.disabled", kind: KindWebhookStopped, to: []audience{toTechnical, toAdmins}, write: webhookStopped},
 		{event: "invoice.issued", kind: KindInvoiceIssued, to: []audience{toBilling, toFinance}, write: invoiceIssued},
 	}
@@ -126,7 +128,7 @@ func (p *Planner) plan(e event.Event, d Directory, key *Key) ([]Draft, error) {
 	}
 	r := p.rules[i]
 	o, err := occasionOf(e, d, key)
-	if err != nil || o.data.Actor == founder {
+	if err != nil || o.data.Actor == founder || r.unless != nil && r.unless(o) {
 		return nil, err
 	}
 	content := r.write(o)
@@ -135,7 +137,7 @@ func (p *Planner) plan(e event.Event, d Directory, key *Key) ([]Draft, error) {
 		cause = r.window(o)
 	}
 	var out []Draft
-	for _, to := range o.recipients(r.to) {
+	for _, to := range o.recipients(r) {
 		one, err := NewDraft(d, e.OrgID, to, r.kind, content)
 		if err != nil {
 			return nil, err
@@ -156,13 +158,15 @@ func occasionOf(e event.Event, d Directory, key *Key) (occasion, error) {
 	return occasion{Event: e, data: body.Data, directory: d, key: key}, nil
 }
 
-// recipients are those of the audiences that have an address, each once.
-func (o occasion) recipients(audiences []audience) []Recipient {
-	out := o.gather(audiences)
-	if len(out) == 0 && !slices.Contains(audiences, toPerson) {
+// recipients are those of the rule's audiences that have an address, each once, but
+// for members who do without mails of its kind. That somebody does without them does
+// not send them to the owners: they get what is for nobody at all.
+func (o occasion) recipients(r rule) []Recipient {
+	out := o.gather(r.to)
+	if len(out) == 0 && !slices.Contains(r.to, toPerson) {
 		out = o.gather([]audience{toOwners})
 	}
-	return out
+	return slices.DeleteFunc(out, func(to Recipient) bool { return to.declined(r.kind) })
 }
 
 func (o occasion) gather(audiences []audience) []Recipient {
@@ -213,7 +217,7 @@ func (o occasion) role(why string, roles ...authz.Role) []Recipient {
 	var out []Recipient
 	for _, p := range o.directory.People {
 		if slices.Contains(roles, p.Role) {
-			out = append(out, Recipient{Address: p.Address, Why: why})
+			out = append(out, Recipient{Address: p.Address, Why: why, member: &p})
 		}
 	}
 	return out
@@ -224,7 +228,7 @@ func (o occasion) person(userID, why string) []Recipient {
 	if !ok {
 		return nil
 	}
-	return []Recipient{{Address: p.Address, Why: why}}
+	return []Recipient{{Address: p.Address, Why: why, member: &p}}
 }
 
 // text is a detail of the event, or "". No database holds a NUL.
@@ -299,6 +303,9 @@ func activated(occasion) Content { return OrganizationActivated{} }
 func memberAdded(o occasion) Content {
 	return MemberAdded{Organization: o.directory.Name, Role: Name(o.text("role")), By: Name(o.data.Actor)}
 }
+
+// accepted tells whether somebody became a member by an invitation: he knows.
+func accepted(o occasion) bool { return o.text("invitation_id") != "" }
 
 func webhookStopped(o occasion) Content {
 	return WebhookStopped{WebhookID: o.Object, URL: Name(o.text("url")), Reason: Name(o.text("reason"))}

@@ -253,3 +253,52 @@ func TestDataHoldsTextAsItIs(t *testing.T) {
 		t.Errorf("the letter has %v", letter)
 	}
 }
+
+func TestWhatAMemberDoesWithout(t *testing.T) {
+	all := []mail.Group{"reminders", "budgets", "invoices", "operations"}
+	if !slices.Equal(all, mail.Groups()) {
+		t.Fatalf("there are %v", mail.Groups())
+	}
+	for _, c := range []struct {
+		name, action, target string
+		key                  *mail.Key
+		want                 string
+	}{
+		{"budgets: the contact stays", "budget.threshold", "bud_1", nil, "billing"},
+		{"reminders: nobody is asked instead", "key.expiring", "key_1", personal(), ""},
+		{"invoices", "invoice.issue", "inv_1", nil, "billing"},
+		{"operations", "webhook.disable", "wh_1", nil, "technical"},
+		{"a key that leaked can't be done without", "key.revoke_leaked", "key_1", personal(), "dev security owner second admin"},
+		{"a new key neither", "key.create", "key_1", personal(), "dev security"},
+		{"the end of everything neither", "organization.suspend", "org_1", nil, "owner second admin technical"},
+	} {
+		d := directory()
+		for i := range d.People {
+			d.People[i].Unwanted = all
+		}
+		var got []string
+		for _, draft := range planner(t).Plan(t.Context(), happened(t, c.action, c.target, nil), d, c.key) {
+			name, _, _ := strings.Cut(draft.Recipient, "@")
+			got = append(got, name)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v; want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestEachIsDoneWithoutByItself(t *testing.T) {
+	for _, g := range mail.Groups() {
+		d := directory()
+		d.Contacts = nil
+		for i := range d.People {
+			d.People[i].Unwanted = []mail.Group{g}
+		}
+		for group, action := range map[mail.Group]string{"reminders": "key.expiring", "budgets": "budget.threshold", "invoices": "invoice.issue", "operations": "webhook.disable"} {
+			n := len(planner(t).Plan(t.Context(), happened(t, action, "x_1", nil), d, personal()))
+			if (n == 0) != (group == g) {
+				t.Errorf("without %s there are %d mails of %s", g, n, group)
+			}
+		}
+	}
+}

@@ -67,6 +67,8 @@ type Person struct {
 	Address string
 	Name    Name
 	Role    authz.Role
+	// Unwanted are the groups of mails that he does without.
+	Unwanted []Group
 }
 
 // The contacts of an organisation.
@@ -184,7 +186,13 @@ func testAddress(d Directory, p authz.Principal, to string) (address, why string
 type Recipient struct {
 	Address string
 	Why     string // "the billing contact"
+
+	member *Person // nil for a contact
 }
+
+// declined tells whether it is a member who does without mails of a kind. A contact
+// of the organisation gets all, also where it is a member's address.
+func (r Recipient) declined(k Kind) bool { return r.member != nil && !r.member.wants(k) }
 
 // NewDraft is a mail of its own: the same content to the same recipient may be
 // queued again.

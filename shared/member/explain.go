@@ -206,6 +206,7 @@ func (e *Explainer) query(ctx context.Context, p authz.Principal, q Question) (a
 		out.Subject.Method = q.Method
 	}
 	out.Subject.MFA = q.MFA || out.Subject.MFA
+	out.Subject.Recent = true // whoever needs to can prove himself again
 	switch {
 	case q.Address != nil:
 		out.Circumstances.Address = *q.Address
@@ -279,6 +280,8 @@ func explain(q authz.Query, d authz.Decision) string {
 		return fmt.Sprintf("No: the role %s has %q on %s only, and this is beyond. %s", role, action, extent(d.Reach), help(d.GrantedBy))
 	case authz.ReasonRank:
 		return fmt.Sprintf("No: nobody acts on a peer or a superior, or gives a role as high as the own; %s is no higher. Somebody with a higher role can do it.", role)
+	case authz.ReasonStepUp:
+		return "No: it needs a proof of oneself that is not older than a few minutes."
 	case authz.ReasonNobody, authz.ReasonUnknown, authz.ReasonUndefined, ReasonInactive:
 	}
 	return "No: what the policy does not allow is denied."

@@ -31,7 +31,7 @@ func (s *Service) Remove(ctx context.Context, p authz.Principal, r Ref, heirID s
 		if err := mayActOn(ctx, p, st.Member); err != nil {
 			return Removal{}, err
 		}
-		if err := st.leavesATop(Member{}); err != nil {
+		if err := st.LeavesATop(Member{}); err != nil {
 			return Removal{}, err
 		}
 		if heirID != "" {

@@ -39,7 +39,7 @@ func (n *New) check() error {
 	if n.Kind == Program {
 		return naming.Name("name", n.Name)
 	}
-	if err := checkAddress(n.Email); err != nil {
+	if err := CheckAddress(n.Email); err != nil {
 		return err
 	}
 	if n.Name == "" {
@@ -48,9 +48,9 @@ func (n *New) check() error {
 	return naming.Name("name", n.Name)
 }
 
-// checkAddress takes plain ASCII only: so that addresses that look alike are alike,
+// CheckAddress takes plain ASCII only: so that addresses that look alike are alike,
 // and compare in one way everywhere.
-func checkAddress(address string) error {
+func CheckAddress(address string) error {
 	foreign := func(r rune) bool { return r > unicode.MaxASCII }
 	if mail.CheckAddress(address) != nil || strings.ContainsFunc(address, foreign) {
 		return fault.New(fault.Unprocessable, "that is no e-mail address; one with other letters is written with its domain in Punycode").At("email")
@@ -73,7 +73,7 @@ func (s *Service) Add(ctx context.Context, p authz.Principal, n New) (Member, er
 	}
 	detail := map[string]any{"role": m.Role, "email": m.Email, "name": m.Name}
 	added, err := s.Store.Add(ctx, m, func(st Standing) (Member, audit.Record, error) {
-		if err := s.mayGive(ctx, p, st, n.Role); err != nil {
+		if err := MayGive(ctx, p, st, n.Role); err != nil {
 			return m, audit.Record{}, err
 		}
 		return st.Member, audit.New(ctx, p, now, n.Kind.action("member.add", "service_account.create"), st.Member.ID).With(detail), nil
@@ -88,8 +88,8 @@ func (s *Service) bump(ctx context.Context, p authz.Principal) error {
 	return s.Bump.Bump(context.WithoutCancel(ctx), p.OrgID) // it is done: who asked for it may have left
 }
 
-// mayGive returns nil where the role exists here and the principal may give it.
-func (s *Service) mayGive(ctx context.Context, p authz.Principal, st Standing, role string) error {
+// MayGive returns nil where the role exists here and the principal may give it.
+func MayGive(ctx context.Context, p authz.Principal, st Standing, role string) error {
 	custom, err := st.role(role)
 	if err != nil {
 		return err
@@ -209,10 +209,10 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 	return s.edit(ctx, p, r, func(st Standing) (Member, *audit.Record, error) {
 		before, next := st.Member, c.apply(st.Member)
 		if next.Role != before.Role {
-			if err := s.mayGive(ctx, p, st, next.Role); err != nil {
+			if err := MayGive(ctx, p, st, next.Role); err != nil {
 				return next, nil, err
 			}
-			if err := apikey.CheckWidened(st.Known, s.Now(), st.as(next)); err != nil {
+			if err := st.CheckWidened(next, s.Now()); err != nil {
 				return next, nil, err
 			}
 		}
@@ -229,6 +229,12 @@ func (s *Service) Change(ctx context.Context, p authz.Principal, r Ref, c Patch)
 		rec := audit.New(ctx, p, s.Now(), action, r.ID).With(detail)
 		return next, &rec, nil
 	})
+}
+
+// CheckWidened refuses what would let somebody who has seen the secret of one of the
+// member's keys do more than he may himself.
+func (st *Standing) CheckWidened(next Member, now time.Time) error {
+	return apikey.CheckWidened(st.Known, now, st.as(next))
 }
 
 // as is what anybody is once the member has become another.
@@ -283,7 +289,7 @@ func (s *Service) edit(ctx context.Context, p authz.Principal, r Ref, change fun
 		}
 		next, rec, err := change(st)
 		if err == nil {
-			err = st.leavesATop(next)
+			err = st.LeavesATop(next)
 		}
 		return next, rec, err
 	})
@@ -297,9 +303,9 @@ func mayActOn(ctx context.Context, p authz.Principal, m Member) error {
 	return p.RequireOn(ctx, m.Kind.write(), authz.Resource{OwnerID: m.ID, Role: RoleOf(m.Role)})
 }
 
-// leavesATop refuses what would leave an organisation without an active person of
+// LeavesATop refuses what would leave an organisation without an active person of
 // the highest role.
-func (st *Standing) leavesATop(next Member) error {
+func (st *Standing) LeavesATop(next Member) error {
 	is := func(m Member) bool { return m.Kind == Person && m.Status == Active && top(m.Role) }
 	if !is(st.Member) || is(next) || st.OtherTops > 0 {
 		return nil

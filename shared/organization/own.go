@@ -39,15 +39,18 @@ type OwnPatch struct {
 
 // Settings are changes of settings; what is nil stays.
 type Settings struct {
-	IPAllowList  []string            // empty, not nil: from anywhere
-	AccessHours  *tenant.AccessHours // without days: at any time
-	MFARoles     []authz.Role        // empty, not nil: none besides those that always need it
-	KeyMaxDays   *int
-	AlertMembers *bool
+	IPAllowList        []string            // empty, not nil: from anywhere
+	AccessHours        *tenant.AccessHours // without days: at any time
+	MFARoles           []authz.Role        // empty, not nil: none besides those that always need it
+	KeyMaxDays         *int
+	SessionHours       *int
+	SessionIdleMinutes *int
+	MaxSessions        *int
+	AlertMembers       *bool
 }
 
 func (c Settings) none() bool {
-	return c.IPAllowList == nil && c.AccessHours == nil && c.MFARoles == nil && c.KeyMaxDays == nil && c.AlertMembers == nil
+	return c.IPAllowList == nil && c.AccessHours == nil && c.MFARoles == nil && c.KeyMaxDays == nil && c.SessionHours == nil && c.SessionIdleMinutes == nil && c.MaxSessions == nil && c.AlertMembers == nil
 }
 
 // over returns the settings as the change makes them.
@@ -69,6 +72,9 @@ func (c Settings) over(old tenant.Settings) (tenant.Settings, error) {
 		old.MFARoles = append([]authz.Role(nil), c.MFARoles...)
 	}
 	set(&old.KeyMaxDays, c.KeyMaxDays)
+	set(&old.SessionHours, c.SessionHours)
+	set(&old.SessionIdleMinutes, c.SessionIdleMinutes)
+	set(&old.MaxSessions, c.MaxSessions)
 	set(&old.AlertMembers, c.AlertMembers)
 	return old, old.Check()
 }

@@ -99,6 +99,22 @@ func (t *Team) Set(ctx context.Context, p authz.Principal, projectID, memberID s
 	return seat, t.bump(ctx, p)
 }
 
+// MayGive returns nil where the principal may give somebody who has no role in a
+// project that one. Who is not there yet has what he will hold in the organisation.
+func MayGive(ctx context.Context, p authz.Principal, to Seat, role authz.ProjectRole) error {
+	over, err := standing(ctx, p, to.ProjectID)
+	switch {
+	case err != nil:
+		return err
+	case height(role) < 0:
+		return fault.New(fault.Unprocessable, "the role is \"manager\", \"developer\" or \"viewer\"").At("role")
+	}
+	if err := over.mayAct(to); err != nil {
+		return err
+	}
+	return over.mayGive(to, role)
+}
+
 // Remove takes somebody out of a project. His keys there stay, and act with what
 // his role in the organisation leaves.
 func (t *Team) Remove(ctx context.Context, p authz.Principal, projectID, memberID string) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/function"
 )
 
 // MaxBody is the longest body that is read, in bytes.
@@ -64,7 +65,7 @@ func limitBody(w http.ResponseWriter, r *http.Request) {
 
 // takeBody reads the body of a request whose method has one, and leaves it for
 // the decoder to read again.
-func takeBody(w http.ResponseWriter, r *http.Request) error {
+func takeBody(w http.ResponseWriter, r *http.Request, media string) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete {
 		return nil
 	}
@@ -81,11 +82,11 @@ func takeBody(w http.ResponseWriter, r *http.Request) error {
 	case len(body) > MaxBody:
 		return errTooLarge()
 	}
-	if err := checkType(r.Header); err != nil && len(body) > 0 {
-		return err
-	}
 	// All is read. The deadline would go on to end the watch for the client's leaving.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	if err := checkType(r.Header, media); err != nil && len(body) > 0 {
+		return err
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
@@ -94,16 +95,30 @@ func errTooLarge() error {
 	return fault.New(fault.TooLarge, "A body has at most %d bytes.", MaxBody).With("limit", MaxBody)
 }
 
-func checkType(h http.Header) error {
+// The media types of bodies.
+const (
+	mediaJSON = "application/json"
+	mediaForm = "application/x-www-form-urlencoded"
+)
+
+// mediaOf is what a route's body must be.
+func mediaOf(route function.Route) string {
+	if route.Form {
+		return mediaForm
+	}
+	return mediaJSON
+}
+
+func checkType(h http.Header, want string) error {
 	types := h.Values("Content-Type")
 	if len(types) == 1 {
 		media, params, err := mime.ParseMediaType(types[0])
 		charset := params["charset"]
-		if err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8")) {
+		if err == nil && media == want && (charset == "" || strings.EqualFold(charset, "utf-8")) {
 			return nil
 		}
 	}
-	return fault.New(fault.MediaType, "The body must be application/json, in UTF-8.")
+	return fault.New(fault.MediaType, "The body must be %s, in UTF-8.", want)
 }
 
 // strictJSON is the format of all bodies. Reading refuses duplicate names,

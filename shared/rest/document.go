@@ -16,6 +16,7 @@ import (
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/function"
+	"github.com/aiaas/aiaas/shared/session"
 )
 
 // Document collects the descriptions of all functions into one OpenAPI document.
@@ -35,8 +36,9 @@ func NewDocument(title, version, description string, tags ...Tag) *Document {
 	}
 	d.api.Servers = []*huma.Server{{URL: "/", Description: "The server that this document came from"}}
 	d.api.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "aiaas_live_…", Description: "An API key as Authorization: Bearer."},
-		"apiKey": {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "An API key as X-API-Key. Both headers at once must carry the same key."},
+		"bearer":  {Type: "http", Scheme: "bearer", BearerFormat: "aiaas_live_…", Description: "An API key, an access token of OAuth2 or a session's token as Authorization: Bearer."},
+		"apiKey":  {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "An API key as X-API-Key. Both headers at once must carry the same key."},
+		"session": {Type: "apiKey", In: "cookie", Name: session.CookieName(""), Description: "The cookie of who has signed in; over TLS its name begins with __Host-."},
 	}
 	for _, t := range tags {
 		d.api.Tags = append(d.api.Tags, &huma.Tag{Name: t.Name, Description: t.Description})
@@ -163,12 +165,17 @@ func operation(r function.Route) huma.Operation {
 		Responses: map[string]*huma.Response{}, Security: []map[string][]string{},
 	}
 	if r.Scope != "" {
-		op.Security = []map[string][]string{{"bearer": {}}, {"apiKey": {}}}
+		op.Security = []map[string][]string{{"bearer": {}}, {"apiKey": {}}, {"session": {}}}
+		if r.Scope == string(authz.AnyScope) {
+			op.Description = strings.TrimSpace(op.Description + "\n\nAnybody who is authenticated can call it.")
+		}
+	}
+	if r.Scope != "" && r.Scope != string(authz.AnyScope) {
 		scopes := "`" + r.Scope + "`"
 		if r.OrScope != "" {
 			scopes += " or `" + r.OrScope + "`"
 		}
-		op.Description = strings.TrimSpace(op.Description + "\n\nThe key must grant " + scopes + ".")
+		op.Description = strings.TrimSpace(op.Description + "\n\nThe credential must grant " + scopes + ".")
 	}
 	for _, c := range errorsOf(r) {
 		e := fault.New(c, "")

@@ -50,6 +50,9 @@ func (p *problem) GetHeaders() http.Header {
 		whole := (p.fault.RetryAfter + time.Second - 1) / time.Second
 		h.Set("Retry-After", strconv.FormatInt(int64(whole), 10))
 	}
+	if challenge := p.fault.Challenge(); challenge != "" {
+		h.Set("WWW-Authenticate", challenge)
+	}
 	return h
 }
 

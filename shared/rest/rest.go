@@ -40,6 +40,9 @@ type API struct {
 	huma   huma.API
 	bound  map[string]bool   // operation ids that have a handler
 	tables map[string]*table // of the operations that list
+	// origins refuses what the pages of other sites make a browser send: it would
+	// carry the session's cookie.
+	origins *http.CrossOriginProtection
 }
 
 // New makes the API of a function. A nil auth is for functions whose routes are
@@ -55,6 +58,7 @@ func newAPI(spec function.Spec) *API {
 	a := &API{
 		spec: spec, routes: make(map[string]function.Route, len(spec.Routes)),
 		mux: http.NewServeMux(), bound: map[string]bool{}, tables: map[string]*table{},
+		origins: http.NewCrossOriginProtection(),
 	}
 	for _, r := range spec.Routes {
 		a.routes[r.OperationID] = r
@@ -101,10 +105,20 @@ func (a *API) HandleHTTP(operationID, mediaType string, h http.Handler, notes ..
 	op := operation(r)
 	op.Responses[status(r)] = &huma.Response{
 		Description: http.StatusText(r.SuccessStatus()),
-		Content:     map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: huma.TypeString}}},
+		Content:     map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: schemaType(mediaType)}}},
+	}
+	if r.Form {
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{mediaForm: {Schema: &huma.Schema{Type: huma.TypeObject}}}}
 	}
 	a.huma.OpenAPI().AddOperation(&op)
 	a.annotate(r, notes)
+}
+
+func schemaType(mediaType string) string {
+	if mediaType == mediaJSON {
+		return huma.TypeObject
+	}
+	return huma.TypeString
 }
 
 // Streamed is an answer that is written while it is made. Once it has begun an error
@@ -265,6 +279,9 @@ func (a *API) serve(route function.Route, h http.HandlerFunc) http.Handler {
 // admit authenticates the caller, checks the route's scope and reads the body:
 // in this order, so that nobody unknown makes us work.
 func (a *API) admit(route function.Route, w http.ResponseWriter, r *http.Request, c *call) error {
+	if err := a.origins.Check(r); err != nil {
+		return fault.New(fault.Forbidden, "A page of another site has sent this (%v). Browsers change things here from our own pages only.", err).With("reason", "cross_origin")
+	}
 	if route.Scope != "" {
 		var err error
 		if c.principal, err = a.auth.Authenticate(r); err != nil {
@@ -273,13 +290,35 @@ func (a *API) admit(route function.Route, w http.ResponseWriter, r *http.Request
 		if err := c.principal.RequireScope(authz.Scope(route.Scope)); err != nil && !c.principal.Has(authz.Scope(route.OrScope)) {
 			return err
 		}
-	} else if l, ok := a.auth.(Locator); ok {
-		c.principal = c.principal.From(l.Locate(r)) // still nobody, but somewhere
+	} else {
+		var err error
+		if c.principal, err = a.visitor(route, r); err != nil {
+			return err
+		}
 	}
 	if err := checkURL(r); err != nil {
 		return err
 	}
-	return takeBody(w, r)
+	return takeBody(w, r, mediaOf(route))
+}
+
+// visitor is who calls a public route: nobody, but somewhere; or, where the route asks
+// for it, whoever a good credential says.
+func (a *API) visitor(route function.Route, r *http.Request) (authz.Principal, error) {
+	var nobody authz.Principal
+	if l, ok := a.auth.(Locator); ok {
+		nobody = nobody.From(l.Locate(r))
+	}
+	if !route.Optional {
+		return nobody, nil
+	}
+	switch p, err := a.auth.Authenticate(r); {
+	case err == nil && p.Has(authz.AnyScope):
+		return p, nil
+	case fault.Is(err, fault.Unavailable):
+		return nobody, err // who it is can't be told, which is not to be nobody
+	}
+	return nobody, nil
 }
 
 func (a *API) fail(w http.ResponseWriter, r *http.Request, c *call, err error) {

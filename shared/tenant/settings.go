@@ -14,11 +14,14 @@ import (
 // Settings are what an organisation decides for itself. They are stored as one
 // JSON document; what is left out has its default.
 type Settings struct {
-	IPAllowList  []netip.Prefix `json:"ip_allow_list,omitempty"` // none: from anywhere
-	AccessHours  *AccessHours   `json:"access_hours,omitempty"`  // nil: at any time
-	MFARoles     []authz.Role   `json:"mfa_required_roles,omitempty"`
-	KeyMaxDays   int            `json:"key_max_days,omitempty"`  // the longest that a new key may live; 0: without end
-	AlertMembers bool           `json:"alert_members,omitempty"` // mail goes to owners and admins besides the contacts
+	IPAllowList        []netip.Prefix `json:"ip_allow_list,omitempty"` // none: from anywhere
+	AccessHours        *AccessHours   `json:"access_hours,omitempty"`  // nil: at any time
+	MFARoles           []authz.Role   `json:"mfa_required_roles,omitempty"`
+	KeyMaxDays         int            `json:"key_max_days,omitempty"`         // the longest that a new key may live; 0: without end
+	SessionHours       int            `json:"session_hours,omitempty"`        // how long a session lasts; 0: the default
+	SessionIdleMinutes int            `json:"session_idle_minutes,omitempty"` // how long one may go unused; 0: the default
+	MaxSessions        int            `json:"max_sessions,omitempty"`         // that one person has at once; 0: the default
+	AlertMembers       bool           `json:"alert_members,omitempty"`        // mail goes to owners and admins besides the contacts
 }
 
 // AccessHours are when people may work, on the clock of the organisation.
@@ -46,10 +49,56 @@ func (s Settings) Check() error {
 	if s.KeyMaxDays < 0 || s.KeyMaxDays > 3650 {
 		return fault.New(fault.Unprocessable, "key_max_days is between 0 and 3650").At("key_max_days")
 	}
+	if err := s.checkSessions(); err != nil {
+		return err
+	}
 	if s.AccessHours == nil {
 		return nil
 	}
 	return s.AccessHours.check()
+}
+
+// The bounds and defaults of sessions.
+const (
+	MaxSessionHours       = 30 * 24
+	defaultSessionHours   = 12
+	minIdleMinutes        = 5
+	defaultIdleMinutes    = 60
+	maxSessionsAtOnce     = 100
+	defaultSessionsAtOnce = 10
+)
+
+func (s Settings) checkSessions() error {
+	switch {
+	case s.SessionHours < 0 || s.SessionHours > MaxSessionHours:
+		return fault.New(fault.Unprocessable, "session_hours is between 1 and %d, or 0 for %d", MaxSessionHours, defaultSessionHours).At("session_hours")
+	case s.SessionIdleMinutes != 0 && s.SessionIdleMinutes < minIdleMinutes || s.SessionIdleMinutes > MaxSessionHours*60:
+		return fault.New(fault.Unprocessable, "session_idle_minutes is between %d and %d, or 0 for %d", minIdleMinutes, MaxSessionHours*60, defaultIdleMinutes).
+			At("session_idle_minutes")
+	case s.MaxSessions < 0 || s.MaxSessions > maxSessionsAtOnce:
+		return fault.New(fault.Unprocessable, "max_sessions is between 1 and %d, or 0 for %d", maxSessionsAtOnce, defaultSessionsAtOnce).At("max_sessions")
+	}
+	return nil
+}
+
+// SessionLength is how long a session lasts at most.
+func (s Settings) SessionLength() time.Duration {
+	return time.Duration(or(s.SessionHours, defaultSessionHours)) * time.Hour
+}
+
+// SessionIdle is how long a session may go unused.
+func (s Settings) SessionIdle() time.Duration {
+	return time.Duration(or(s.SessionIdleMinutes, defaultIdleMinutes)) * time.Minute
+}
+
+// SessionCount is how many sessions one person has at once.
+func (s Settings) SessionCount() int { return or(s.MaxSessions, defaultSessionsAtOnce) }
+
+func or(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
+	}
+	return n
 }
 
 func (h *AccessHours) check() error {

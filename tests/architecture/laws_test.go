@@ -18,6 +18,12 @@ func laws() architecture.Laws {
 		Pure: []string{
 			"github.com/go-json-experiment/json",
 			"github.com/google/uuid",
+			"github.com/alexedwards/scs/v2",
+			"github.com/pquerna/otp",
+			"github.com/alexedwards/argon2id",
+			"github.com/trustelem/zxcvbn",
+			"golang.org/x/crypto/argon2",
+			"golang.org/x/text",
 			"github.com/tidwall/gjson",
 			"github.com/tidwall/sjson",
 		},

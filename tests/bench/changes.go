@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,7 +30,7 @@ type change struct {
 // another process still acts by the old state. The first manages, the second
 // serves; they share nothing but the database.
 func changes(ctx context.Context, p *processes, g gateway, rounds int) error {
-	manager, err := p.manager(ctx, g)
+	manager, err := p.manager()
 	if err != nil {
 		return err
 	}
@@ -59,10 +60,20 @@ func changes(ctx context.Context, p *processes, g gateway, rounds int) error {
 
 // manager starts a second process that serves what manages keys, people and
 // organisations, over the first one's database.
-func (p *processes) manager(ctx context.Context, g gateway) (base string, err error) {
-	data := filepath.Join(p.dir, "manager")
-	cmd := exec.Command(binary(p.dir), "serve", "--functions", "keys,identity,organizations") // it is stopped by signal
-	cmd.Env = append(os.Environ(), "AIAAS_ADDR=127.0.0.1:0", "AIAAS_DATA_DIR="+data, "DATABASE_URL="+p.databaseURL(), "OPENAI_API_KEY=", "AIAAS_BACKENDS=")
+func (p *processes) manager() (base string, err error) {
+	return p.serve("manager", []string{"keys", "identity", "organizations"})
+}
+
+// serve starts one more process, which serves some functions over the first one's
+// database.
+func (p *processes) serve(name string, functions []string, settings ...string) (base string, err error) {
+	key, err := os.ReadFile(filepath.Join(p.dir, "data", "secret.key")) // what one seals the other opens
+	if err != nil {
+		return "", fmt.Errorf("read secret key: %w", err)
+	}
+	cmd := exec.Command(binary(p.dir), "serve", "--functions", strings.Join(functions, ",")) // it is stopped by signal
+	cmd.Env = append(os.Environ(), "AIAAS_ADDR=127.0.0.1:0", "AIAAS_DATA_DIR="+filepath.Join(p.dir, name), "DATABASE_URL="+p.databaseURL(), "OPENAI_API_KEY=", "AIAAS_BACKENDS=")
+	cmd.Env = append(append(cmd.Env, "AIAAS_SECRET_KEY="+strings.TrimSpace(string(key))), settings...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -8,7 +8,8 @@
 // move them. PostgreSQL's CPU is printed beside the gateway's own.
 //
 // Then it measures what governs: how soon a change that one process answered is felt
-// in another, and what asking the access policy adds to a management call.
+// in another, what asking the access policy adds to a management call, and whether the
+// time that signing in takes tells addresses of people from those of nobody.
 package main
 
 import (
@@ -29,6 +30,7 @@ type options struct {
 	rounds   int
 	changes  int
 	calls    int
+	signIns  int
 	duration time.Duration
 }
 
@@ -37,9 +39,10 @@ func main() {
 	flag.IntVar(&o.conns, "c", 64, "connections")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; the medians are printed")
 	flag.DurationVar(&o.duration, "d", 5*time.Second, "measured time of one target in one round")
-	flag.StringVar(&o.only, "only", "", "measure this only: load, changes or access")
+	flag.StringVar(&o.only, "only", "", "measure this only: load, changes, access or signin")
 	flag.IntVar(&o.changes, "changes", 100, "rounds of each change that is felt in another process")
 	flag.IntVar(&o.calls, "calls", 4000, "management calls without and with the access policy")
+	flag.IntVar(&o.signIns, "signins", 300, "attempts with addresses of people, and as many with addresses of nobody")
 	role := flag.String("role", "", "internal: which helper process this is")
 	flag.Parse()
 	var err error
@@ -86,13 +89,18 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.only != "changes" {
+	if o.measures("load") {
 		if err := loads(ctx, o, targets); err != nil {
 			return err
 		}
 	}
-	if o.only != "load" {
+	if o.measures("changes") {
 		if err := changes(ctx, p, g, o.changes); err != nil {
+			return err
+		}
+	}
+	if o.measures("signin") {
+		if err := signIns(ctx, p, g, o.signIns); err != nil {
 			return err
 		}
 	}
@@ -101,6 +109,9 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	return authorisation(ctx, o.calls)
 }
+
+// measures reports whether a part is to be measured.
+func (o options) measures(part string) bool { return o.only == "" || o.only == part }
 
 func loads(ctx context.Context, o options, targets []target) error {
 	for _, w := range []workload{{"whole answer", false}, {"stream of 100 chunks", true}} {

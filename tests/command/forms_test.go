@@ -116,6 +116,8 @@ func TestEachCommandHasThreeForms(t *testing.T) {
 		{"job run metering.fold", "succeeded", "id,job,"},
 		{"user list", "EMAIL", "id,name,role,"},
 		{"user add --email u#@example.com --role developer", "developer", "id,name,role,"},
+		{"user invite --email i#@example.com --role developer", "open", "id,email,"},
+		{"user invitations --status open", "EXPIRES", "id,email,"},
 		{"service-account create --name s# --role analyst", "analyst", "id,name,role,"},
 		{"service-account list", "DESCRIPTION", "id,name,role,"},
 		{"role list", "MEMBERS", "id,name,"},

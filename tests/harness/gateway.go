@@ -28,6 +28,9 @@ type Options struct {
 	Addr    string            // a free port of 127.0.0.1 where empty
 	// Credentials are those of a database that another gateway has set up.
 	Credentials *Credentials
+	// Functions are the only ones that it serves; all where there are none. With
+	// others on one database, "operations" must be among them.
+	Functions []string
 }
 
 // Credentials are the content of credentials.json.
@@ -111,7 +114,11 @@ func (g *Gateway) Launch(t testing.TB) {
 		env["AIAAS_AUDIT_KEY"] = AuditKey
 	}
 	maps.Copy(env, g.options.Env)
-	r := &run{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), binary, "serve"), done: make(chan struct{})}
+	args := []string{"serve"}
+	if len(g.options.Functions) > 0 {
+		args = append(args, "--functions", strings.Join(g.options.Functions, ","))
+	}
+	r := &run{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...), done: make(chan struct{})}
 	r.cmd.Dir = command.root // where a PostgreSQL that was installed without root is looked for
 	for name, value := range env {
 		r.cmd.Env = append(r.cmd.Env, name+"="+value)

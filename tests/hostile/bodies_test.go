@@ -88,11 +88,26 @@ func TestTheLargestBodyIsAccepted(t *testing.T) {
 		for i, change := range []func(*http.Request){func(*http.Request) {}, chunked} {
 			a := p.do(r.Method, r.target, r.key, padded(r.body, maxBody), change)
 			again := i > 0 && a.status == http.StatusConflict // it is there already
-			if a.status >= 300 && !again {
+			if a.status >= 300 && !again && a.status != refusedAnyway()[r.OperationID] {
 				t.Errorf("%d bytes, the %d. way: %s", maxBody, i+1, a)
 			}
 		}
 	})
+}
+
+// refusedAnyway are the routes whose example is read and then refused for what it says:
+// nobody here is who he says, or nothing is where it is said to be.
+func refusedAnyway() map[string]int {
+	return map[string]int{
+		"createSsoConnection": http.StatusUnprocessableEntity, "signInBySso": http.StatusNotFound, "stepUpBySso": http.StatusForbidden,
+		"inviteMember": http.StatusNotFound, "signIn": http.StatusUnauthorized, "giveSecondFactor": http.StatusUnauthorized, "askPasskey": http.StatusUnauthorized, "signInByPasskey": http.StatusUnauthorized,
+		"resetPassword": http.StatusUnauthorized, "askResetPasskey": http.StatusUnauthorized, "resetPasswordSecondFactor": http.StatusUnauthorized,
+		"changeMe": http.StatusForbidden, "switchOrganization": http.StatusForbidden, "changePassword": http.StatusForbidden, "stepUp": http.StatusForbidden, // no key does
+		"inspectInvitation": http.StatusNotFound, "acceptInvitation": http.StatusNotFound,
+		"authorize": http.StatusBadRequest, "getToken": http.StatusBadRequest, "revokeToken": http.StatusBadRequest, // they want parameters
+		"introspectToken": http.StatusBadRequest, "authorizeDevice": http.StatusBadRequest,
+		"confirmTotp": http.StatusForbidden, "addPasskey": http.StatusForbidden, "renamePasskey": http.StatusForbidden, // no key does
+	}
 }
 
 // eachBody runs f for every route that takes a body.

@@ -71,8 +71,8 @@ func places(t *testing.T) []string {
 // of every body that is an address. One loopback address is allowed, as the tests'
 // own backend is there: it opens no other. (localhost is one of its names.)
 func TestNoAddressLeadsInside(t *testing.T) {
-	p := start(t, "AIAAS_ADDR", "0.0.0.0:8080", "AIAAS_BACKEND_NETWORKS", "127.0.0.1/32", "AIAAS_WEBHOOK_NETWORKS", "127.0.0.1/32")
-	address := regexp.MustCompile(`(^|_)(url|uri|endpoint|callback|webhook|host|address)$`)
+	p := start(t, "AIAAS_ADDR", "0.0.0.0:8080", "AIAAS_BACKEND_NETWORKS", "127.0.0.1/32", "AIAAS_WEBHOOK_NETWORKS", "127.0.0.1/32", "AIAAS_SSO_NETWORKS", "127.0.0.1/32")
+	address := regexp.MustCompile(`(^|_)(url|uri|endpoint|callback|webhook|host|address|issuer)$`)
 	var found []string
 	p.harmless(func() {
 		p.eachBody(func(t *testing.T, r route) {
@@ -92,7 +92,7 @@ func TestNoAddressLeadsInside(t *testing.T) {
 		})
 	})
 	slices.Sort(found)
-	for _, known := range []string{"addBackend.base_url", "changeWebhook.url", "createWebhook.url"} {
+	for _, known := range []string{"addBackend.base_url", "changeWebhook.url", "createSsoConnection.issuer", "createWebhook.url"} {
 		if !slices.Contains(found, known) {
 			t.Errorf("%s was not found among %v", known, found)
 		}

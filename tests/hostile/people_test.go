@@ -7,6 +7,12 @@ const (
 	account = "sa_" + hex
 	role    = "role_" + hex
 	project = "proj_" + hex
+
+	invitation = "invite_" + hex
+
+	domain     = "dom_" + hex
+	connection = "sso_" + hex
+	identity   = "xid_" + hex
 )
 
 // furnishPeople makes them.
@@ -19,14 +25,39 @@ func (p *platform) furnishPeople() {
 		VALUES ('%[1]s', '%[3]s', 'program', 'developer', 'test', now(), now());
 		INSERT INTO accounts.roles VALUES ('%[1]s', '%[4]s', 'made', '', '{keys.read}', 'own', 'test', now(), now());
 		INSERT INTO accounts.projects (org_id, project_id, name, created_at) VALUES ('%[1]s', '%[5]s', 'second', now());
-		INSERT INTO accounts.project_members VALUES ('%[1]s', '%[5]s', '%[2]s', 'viewer', 'test', now())`,
-		p.one.id, user, account, role, project)
+		INSERT INTO accounts.project_members VALUES ('%[1]s', '%[5]s', '%[2]s', 'viewer', 'test', now());
+		INSERT INTO accounts.invitations (org_id, invitation_id, email, role, token_hash, invited_by, inviter_id, sent_at, created_at, expires_at)
+		VALUES ('%[1]s', '%[6]s', 'guest@example.com', 'developer', sha256('x'), 'test', '%[3]s', now() - interval '1 hour', now(), now() + interval '1 day');
+		INSERT INTO accounts.sso_domains VALUES ('%[1]s', '%[7]s', 'corp.example', 'token', 'test', now(), now());
+		INSERT INTO accounts.sso_connections (org_id, connection_id, name, issuer, client_id, secret, required, trust_mfa, enabled, authority, created_by, created_at, updated_at)
+		VALUES ('%[1]s', '%[8]s', 'directory', 'https://login.example.com', 'c', '', false, false, true, 'owner', 'test', now(), now());
+		INSERT INTO accounts.sso_identities (org_id, identity_id, connection_id, subject, user_id, created_at, seen_at)
+		VALUES ('%[1]s', '%[9]s', '%[8]s', 'subject', '%[2]s', now(), now())`,
+		p.one.id, user, account, role, project, invitation, domain, connection, identity)
 }
 
 // peopleTargets are the addresses of the function identity.
 func peopleTargets() map[string]string {
 	list := map[string]string{
-		"getMe": "/v1/me", "evaluatePolicy": "/v1/policy/evaluate", "listPermissions": "/v1/policy/permissions",
+		"signOut": "/v1/sign-out", "listSessions": "/v1/sessions", "endOtherSessions": "/v1/sessions", "endSession": "/v1/sessions/ses_" + hex,
+		"switchOrganization": "/v1/session/organization", "listMemberSessions": "/v1/members/" + user + "/sessions", "endMemberSessions": "/v1/members/" + user + "/sessions",
+		"getMe": "/v1/me", "changeMe": "/v1/me", "listInvitations": "/v1/invitations", "inviteMember": "/v1/invitations",
+		"getInvitation": "/v1/invitations/" + invitation, "resendInvitation": "/v1/invitations/" + invitation + "/resend", "withdrawInvitation": "/v1/invitations/" + invitation,
+		"signIn": "/v1/sign-in", "giveSecondFactor": "/v1/sign-in/second-factor", "askPasskey": "/v1/sign-in/passkey/options", "signInByPasskey": "/v1/sign-in/passkey",
+		"forgotPassword": "/v1/password/forgot", "resetPassword": "/v1/password/reset", "askResetPasskey": "/v1/password/reset/options",
+		"resetPasswordSecondFactor": "/v1/password/reset/second-factor", "changePassword": "/v1/me/password",
+		"stepUp": "/v1/session/step-up", "askStepUpPasskey": "/v1/session/step-up/options",
+		"inspectInvitation": "/v1/invitations/inspect", "acceptInvitation": "/v1/invitations/accept",
+		"getFactors": "/v1/me/factors", "startTotp": "/v1/me/totp", "confirmTotp": "/v1/me/totp/confirm", "deleteTotp": "/v1/me/totp",
+		"replaceRecoveryCodes": "/v1/me/recovery-codes", "startPasskey": "/v1/me/passkeys/options", "addPasskey": "/v1/me/passkeys", "listPasskeys": "/v1/me/passkeys",
+		"renamePasskey": "/v1/me/passkeys/pk_" + hex, "deletePasskey": "/v1/me/passkeys/pk_" + hex,
+		"signInBySso": "/v1/sign-in/sso", "returnFromSso": "/v1/sign-in/sso/callback/" + connection, "stepUpBySso": "/v1/session/step-up/sso",
+		"listSsoDomains": "/v1/sso/domains", "addSsoDomain": "/v1/sso/domains", "getSsoDomain": "/v1/sso/domains/" + domain,
+		"verifySsoDomain": "/v1/sso/domains/" + domain + "/verify", "removeSsoDomain": "/v1/sso/domains/" + domain,
+		"listSsoConnections": "/v1/sso/connections", "createSsoConnection": "/v1/sso/connections", "getSsoConnection": "/v1/sso/connections/" + connection,
+		"changeSsoConnection": "/v1/sso/connections/" + connection, "deleteSsoConnection": "/v1/sso/connections/" + connection,
+		"listSsoIdentities": "/v1/sso/identities", "unlinkSsoIdentity": "/v1/sso/identities/" + identity,
+		"evaluatePolicy": "/v1/policy/evaluate", "listPermissions": "/v1/policy/permissions",
 		"listMembers": "/v1/members", "addMember": "/v1/members", "listServiceAccounts": "/v1/service-accounts", "createServiceAccount": "/v1/service-accounts",
 		"listRoles": "/v1/roles", "createRole": "/v1/roles", "listProjects": "/v1/projects", "createProject": "/v1/projects",
 		"deleteServiceAccount": "/v1/service-accounts/" + account, "removeMember": "/v1/members/" + user, "deleteRole": "/v1/roles/" + role,

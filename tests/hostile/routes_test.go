@@ -17,6 +17,8 @@ func (p *platform) targets() map[string]string {
 	job := p.firstJob()
 	list := map[string]string{
 		"getReference": "/docs", "getHealth": "/healthz", "getOpenAPI": "/openapi.json", "getReadiness": "/readyz",
+		"getAsset": "/assets/now/style.css", "getSignInPage": "/sign-in", "getSecondFactorPage": "/sign-in/second-factor", "getForgotPasswordPage": "/forgot-password",
+		"getResetPasswordPage": "/reset-password", "getInvitationPage": "/invitation", "getAccountPage": "/account", "getConsentPage": "/oauth/consent", "getDevicePage": "/device",
 		"listApiKeys": "/v1/api-keys", "createApiKey": "/v1/api-keys", "revokeApiKey": "/v1/api-keys/" + p.one.callerID,
 		"getApiKey": "/v1/api-keys/" + p.one.spareID, "updateApiKey": "/v1/api-keys/" + p.one.spareID, "rotateApiKey": "/v1/api-keys/" + p.one.spareID + "/rotate",
 		"suspendApiKey": "/v1/api-keys/" + p.one.spareID + "/suspend", "resumeApiKey": "/v1/api-keys/" + p.one.spareID + "/resume",
@@ -41,6 +43,7 @@ func (p *platform) targets() map[string]string {
 	}
 	maps.Copy(list, peopleTargets())
 	maps.Copy(list, p.tenantTargets())
+	maps.Copy(list, oauthTargets())
 	return list
 }
 
@@ -69,7 +72,7 @@ func (p *platform) each(f func(t *testing.T, r route)) {
 				continue
 			}
 			x := route{Route: r, target: target, key: p.keyFor(r)}
-			if takesBody(r) && len(p.doc.operation(p.t, r).RequestBody.Content) > 0 {
+			if takesBody(r) && !r.Form && len(p.doc.operation(p.t, r).RequestBody.Content) > 0 {
 				x.body, x.schema = p.doc.body(p.t, r)
 				x.bare = !p.doc.operation(p.t, r).RequestBody.Required
 			}

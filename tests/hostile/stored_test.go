@@ -10,7 +10,7 @@ import (
 )
 
 // tells are the tables that tell of refused requests as well, or of what jobs do.
-var tells = regexp.MustCompile(`^(router\.access_log|accounts\.jobs|accounts\.job_runs|accounts\.audit_chains|analytics\.epoch|.*\.goose_.*)$`)
+var tells = regexp.MustCompile(`^(router\.access_log|accounts\.jobs|accounts\.job_runs|accounts\.audit_chains|accounts\.throttles|analytics\.epoch|.*\.goose_.*)$`)
 
 // refusals are the actions of records that tell of a refused request.
 const refusals = "('access.deny', 'auth.fail')"
@@ -74,7 +74,7 @@ func (p *platform) quiet() {
 		left := p.scalar(`SELECT concat_ws(' ', %s)`, strings.Join([]string{
 			count("accounts.audit_pending"), count("router.audit_pending"), count("analytics.audit_pending"),
 			count("accounts.outbox"), count("router.outbox"), count("analytics.outbox"),
-			count("accounts.mails WHERE status = 'queued'"), count("accounts.webhook_deliveries WHERE status = 'pending'"),
+			count("accounts.mails WHERE status = 'queued'"), count("accounts.reset_requests"), count("accounts.webhook_deliveries WHERE status = 'pending'"),
 			count("analytics.usage_deltas"),
 		}, ", "))
 		return strings.Trim(left, "0 ") == "", "what waits: " + left

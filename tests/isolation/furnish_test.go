@@ -23,6 +23,7 @@ func (p *platform) furnish() {
 				'%[2]s', 'key_of_%[3]s', 'model-of-%[3]s', 'USD', %[4]d, %[4]d, 0, %[4]d, %[4]d)`, o.id, o.other, o.name, n)
 		p.exec(`INSERT INTO router.access_log VALUES ('%[1]s', '%[5]s', now(), now(), 1, 'key_of_%[3]s', '%[2]s', 'model-of-%[3]s', '/v1/inference', 429, 'c', 'detail of %[3]s', '192.0.2.%[4]d', 'agent of %[3]s')`,
 			o.id, o.other, o.name, i+1, id.New(id.Request))
+		p.fixture("invitation", o)
 	}
 }
 
@@ -106,6 +107,33 @@ func (p *platform) row(kind string, o *org) string {
 		p.exec(`INSERT INTO accounts.mails (org_id, mail_id, kind, recipient, data, created_at, next_attempt_at, dedupe_key)
 			VALUES ('%s', '%s', 'key.created', 'tech@%s.example', '{}', now(), now(), '%s')`, o.id, mail, o.name, mail)
 		return mail
+	case "invitation":
+		invitation := id.New(id.Invitation)
+		p.exec(`INSERT INTO accounts.invitations (org_id, invitation_id, email, name, role, token_hash, invited_by, inviter_id, sent_at, created_at, expires_at)
+			VALUES ('%s', '%s', '%[2]s@new.example', 'guest of %s', '%s', sha256('%[2]s'), 'key_x', 'user_x', now() - interval '2 hours', now(), now() + interval '1 day')`,
+			o.id, invitation, o.name, p.fill("<lowest>", o))
+		return invitation
+	case "domain":
+		p.exec(`DELETE FROM accounts.sso_domains`) // there is a most of them
+		domain := id.New(id.Domain)
+		p.exec(`INSERT INTO accounts.sso_domains VALUES ('%s', '%s', 'd%d.%s.example', 'token of %[4]s', 'x', now(), now())`, o.id, domain, p.fresh(), o.name)
+		return domain
+	case "connection":
+		connection := id.New(id.Connection)
+		p.exec(`INSERT INTO accounts.sso_connections (org_id, connection_id, name, issuer, client_id, secret, required, trust_mfa, enabled, authority, created_by, created_at, updated_at)
+			VALUES ('%s', '%s', 'connection of %s', 'https://login.%[3]s.example', 'c', '', false, false, true, 'owner', 'x', now(), now())`, o.id, connection, o.name)
+		return connection
+	case "identity":
+		connection, identity, user := p.row("connection", o), id.New(id.Identity), id.New(id.User)
+		p.exec(`INSERT INTO accounts.users (user_id, email, created_at) VALUES ('%[3]s', '%[3]s@%[5]s.example', now());
+			INSERT INTO accounts.sso_identities (org_id, identity_id, connection_id, subject, user_id, created_at, seen_at)
+			VALUES ('%[1]s', '%[2]s', '%[4]s', 'subject of %[5]s', '%[3]s', now(), now())`, o.id, identity, user, connection, o.name)
+		return identity
+	case "secret":
+		account, secret := p.fixture("account", o), id.New(id.ClientSecret)
+		p.exec(`INSERT INTO accounts.client_secrets (org_id, secret_id, account_id, hash, hint, created_by, seen_by, created_at)
+			VALUES ('%s', '%s', '%s', sha256('%[2]s'), 'of %s', 'x', 'x', now())`, o.id, secret, account, o.name)
+		return secret
 	case "delivery":
 		hook, event, delivery := p.fixture("webhook", o), id.New(id.Event), id.New(id.Delivery)
 		p.exec(`INSERT INTO accounts.events VALUES ('%[1]s', '%[2]s', 'key.created', now(), 'key of %[5]s', '{}');

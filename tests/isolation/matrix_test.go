@@ -32,7 +32,11 @@ type right struct {
 
 // public are the routes that ask nobody who he is.
 var public = []string{
+	"signIn", "giveSecondFactor", "askPasskey", "signInByPasskey", "forgotPassword", "resetPassword", "askResetPasskey", "resetPasswordSecondFactor",
+	"inspectInvitation", "acceptInvitation", "signInBySso", "returnFromSso",
 	"getHealth", "getReadiness", "getOpenAPI", "getReference", "getApiKeyPattern", "revokeLeakedApiKey",
+	"getOpenIDConfiguration", "getAuthorizationServer", "getJSONWebKeySet", "authorize", "getToken", "revokeToken", "introspectToken", "authorizeDevice",
+	"getAsset", "getSignInPage", "getSecondFactorPage", "getForgotPasswordPage", "getResetPasswordPage", "getInvitationPage", "getAccountPage", "getConsentPage", "getDevicePage",
 }
 
 // rights is the whole table: a route that is not in it fails the test.
@@ -141,6 +145,29 @@ func rights() map[string]right {
 		"reactivateMember": {path: "/v1/members/<member>/reactivate", body: `{}`, ok: 200, may: masters},
 		"removeMember":     {path: "/v1/members/<member>", ok: 200, may: masters},
 
+		"listMemberSessions": {path: "/v1/members/<member>/sessions", ok: 200, may: masters + " security"},
+		"endMemberSessions":  {path: "/v1/members/<member>/sessions", ok: 200, may: masters},
+
+		"listInvitations":    {path: "/v1/invitations", ok: 200, may: masters + " security"},
+		"getInvitation":      {path: "/v1/invitations/<invitation>", ok: 200, may: masters + " security"},
+		"inviteMember":       {path: "/v1/invitations", body: `{"email":"i<number>@new.example","role":"<lowest>"}`, ok: 201, may: masters},
+		"resendInvitation":   {path: "/v1/invitations/<invitation>/resend", body: `{}`, ok: 200, may: masters},
+		"withdrawInvitation": {path: "/v1/invitations/<invitation>", ok: 204, may: masters},
+
+		"listSsoDomains":  {path: "/v1/sso/domains", ok: 200, may: masters + " architect"},
+		"addSsoDomain":    {path: "/v1/sso/domains", body: `{"domain":"d<number>.example"}`, ok: 201, may: masters},
+		"getSsoDomain":    {path: "/v1/sso/domains/<domain>", ok: 200, may: masters + " architect"},
+		"verifySsoDomain": {path: "/v1/sso/domains/<domain>/verify", body: `{}`, ok: 200, may: masters},
+		"removeSsoDomain": {path: "/v1/sso/domains/<domain>", ok: 204, may: masters},
+		// Nothing listens to the issuer's name here: who may make a connection is told so.
+		"listSsoConnections":  {path: "/v1/sso/connections", ok: 200, may: masters + " architect"},
+		"createSsoConnection": {path: "/v1/sso/connections", body: `{"name":"x","issuer":"https://127.0.0.1","client_id":"x"}`, ok: 422, may: masters},
+		"getSsoConnection":    {path: "/v1/sso/connections/<connection>", ok: 200, may: masters + " architect"},
+		"changeSsoConnection": {path: "/v1/sso/connections/<connection>", body: `{"required":true}`, ok: 200, may: masters},
+		"deleteSsoConnection": {path: "/v1/sso/connections/<connection>", ok: 204, may: masters},
+		"listSsoIdentities":   {path: "/v1/sso/identities", ok: 200, may: masters + " security"},
+		"unlinkSsoIdentity":   {path: "/v1/sso/identities/<identity>", ok: 204, may: masters},
+
 		"listServiceAccounts":      {path: "/v1/service-accounts", ok: 200, may: masters + " security"},
 		"getServiceAccount":        {path: "/v1/service-accounts/<account>", ok: 200, may: masters + " security"},
 		"createServiceAccount":     {path: "/v1/service-accounts", body: `{"name":"new <number>","role":"<lowest>"}`, ok: 201, may: masters},
@@ -148,6 +175,10 @@ func rights() map[string]right {
 		"suspendServiceAccount":    {path: "/v1/service-accounts/<account>/suspend", body: `{"reason":"x"}`, ok: 200, may: masters},
 		"reactivateServiceAccount": {path: "/v1/service-accounts/<account>/reactivate", body: `{}`, ok: 200, may: masters},
 		"deleteServiceAccount":     {path: "/v1/service-accounts/<account>", ok: 200, may: masters},
+
+		"listClientSecrets":  {path: "/v1/service-accounts/<account>/client-secrets", ok: 200, may: masters + " security"},
+		"createClientSecret": {path: "/v1/service-accounts/<account>/client-secrets", ok: 201, may: masters},
+		"deleteClientSecret": {path: "/v1/service-accounts/<account>/client-secrets/<secret>", ok: 404, may: masters}, // it is another account's
 
 		"listRoles":  {path: "/v1/roles", ok: 200, may: masters + " security"},
 		"getRole":    {path: "/v1/roles/<role>", ok: 200, may: masters + " security"},
@@ -165,7 +196,36 @@ func rights() map[string]right {
 		"setProjectMember":    {path: "/v1/projects/<project>/members/<account>", body: `{"role":"viewer"}`, ok: 200, may: masters, narrow: "manager"},
 		"removeProjectMember": {path: "/v1/projects/<project>/members/<account>", ok: 404, may: masters, narrow: "manager"},
 
-		"getMe":           {path: "/v1/me", ok: 200, may: everyone},
+		"getMe":                {path: "/v1/me", ok: 200, may: everyone},
+		"signOut":              {path: "/v1/sign-out", ok: 204, may: ""}, // sessions are a person's own
+		"listSessions":         {path: "/v1/sessions", ok: 200, may: ""},
+		"endSession":           {path: "/v1/sessions/ses_x", ok: 204, may: ""},
+		"endOtherSessions":     {path: "/v1/sessions", ok: 200, may: ""},
+		"switchOrganization":   {path: "/v1/session/organization", body: `{"organization_id":"x"}`, ok: 200, may: ""},
+		"getFactors":           {path: "/v1/me/factors", ok: 200, may: ""}, // second factors are a person's own too
+		"startTotp":            {path: "/v1/me/totp", ok: 200, may: ""},
+		"confirmTotp":          {path: "/v1/me/totp/confirm", body: `{"code":"000000"}`, ok: 200, may: ""},
+		"deleteTotp":           {path: "/v1/me/totp", ok: 204, may: ""},
+		"replaceRecoveryCodes": {path: "/v1/me/recovery-codes", ok: 200, may: ""},
+		"startPasskey":         {path: "/v1/me/passkeys/options", ok: 200, may: ""},
+		"addPasskey":           {path: "/v1/me/passkeys", body: `{"ceremony":"x","name":"x","credential":{}}`, ok: 201, may: ""},
+		"listPasskeys":         {path: "/v1/me/passkeys", ok: 200, may: ""},
+		"renamePasskey":        {path: "/v1/me/passkeys/pk_x", body: `{"name":"x"}`, ok: 200, may: ""},
+		"deletePasskey":        {path: "/v1/me/passkeys/pk_x", ok: 204, may: ""},
+
+		"changeMe":         {path: "/v1/me", body: `{"time_zone":"UTC"}`, ok: 200, may: ""}, // a person's own; these callers come by keys
+		"changePassword":   {path: "/v1/me/password", body: `{"current_password":"x","new_password":"y"}`, ok: 200, may: ""},
+		"stepUpBySso":      {path: "/v1/session/step-up/sso", body: `{}`, ok: 200, may: ""},
+		"stepUp":           {path: "/v1/session/step-up", body: `{"password":"x"}`, ok: 200, may: ""},
+		"askStepUpPasskey": {path: "/v1/session/step-up/options", body: `{}`, ok: 200, may: ""},
+		// Programs are let in by people at their browsers.
+		"getOAuthRequest":     {path: "/v1/oauth/requests/areq_x", ok: 200, may: ""},
+		"approveOAuthRequest": {path: "/v1/oauth/requests/areq_x/approve", ok: 200, may: ""},
+		"denyOAuthRequest":    {path: "/v1/oauth/requests/areq_x/deny", ok: 200, may: ""},
+		"getOAuthDevice":      {path: "/v1/oauth/device/BCDFGHJK", ok: 200, may: ""},
+		"approveOAuthDevice":  {path: "/v1/oauth/device/BCDFGHJK/approve", ok: 204, may: ""},
+		"denyOAuthDevice":     {path: "/v1/oauth/device/BCDFGHJK/deny", ok: 204, may: ""},
+
 		"evaluatePolicy":  {path: "/v1/policy/evaluate", body: `{"action":"keys.create"}`, ok: 200, may: everyone},
 		"listPermissions": {path: "/v1/policy/permissions", ok: 200, may: everyone},
 	}

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // managed are the functions whose routes go through the one entry path.
 func managed() []string {
-	return []string{"keys", "identity", "models", "budgets", "analytics", "operations", "requests", "invoices", "organizations", "audit", "notifications"}
+	return []string{"keys", "identity", "models", "budgets", "analytics", "operations", "requests", "invoices", "organizations", "audit", "notifications", "portal", "signin", "oauth"}
 }
 
 // platform is one running management API with two organisations.

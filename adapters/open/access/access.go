@@ -11,6 +11,7 @@ import (
 	"github.com/aiaas/aiaas/shared/function"
 	"github.com/aiaas/aiaas/shared/origin"
 	"github.com/aiaas/aiaas/shared/rest"
+	"github.com/aiaas/aiaas/shared/session"
 )
 
 // Policy is the access policy of the process.
@@ -47,5 +48,16 @@ func Authenticator(ctx context.Context, e *function.Env) (rest.Authenticator, er
 	if err != nil {
 		return nil, err
 	}
-	return &rest.Authentication{Keys: keys, Policy: policy, Origins: origins, Now: e.Now, Denials: denials, Uses: uses}, nil
+	sessions, err := open.Sessions(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := Tokens(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return &rest.Authentication{
+		Keys: keys, Sessions: sessions, Tokens: tokens, Cookie: session.CookieName(s.PublicURL),
+		Policy: policy, Origins: origins, Now: e.Now, Denials: denials, Uses: uses,
+	}, nil
 }

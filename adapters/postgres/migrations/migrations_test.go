@@ -53,6 +53,22 @@ func TestEveryTableOfATenantIsGuarded(t *testing.T) {
 	}
 }
 
+// What belongs to a person and to no organisation is guarded as well.
+func TestEveryTableOfAPersonIsGuarded(t *testing.T) {
+	t.Parallel()
+	db := connect(t, postgrestest.New(t))
+	const ofPeople = ` FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'user_id' AND NOT a.attisdropped
+		WHERE c.relkind IN ('r', 'p') AND c.relnamespace::regnamespace::text IN ('accounts', 'router', 'analytics')
+		AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'org_id' AND NOT o.attisdropped)`
+	if found := list(t, db, `SELECT c.oid::regclass::text`+ofPeople+` AND NOT (c.relrowsecurity AND c.relforcerowsecurity
+		AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid))`); len(found) > 0 {
+		t.Errorf("not guarded: %v", found)
+	}
+	if looked := list(t, db, `SELECT c.oid::regclass::text`+ofPeople); len(looked) < 5 {
+		t.Errorf("only %d tables were looked at: %v", len(looked), looked)
+	}
+}
+
 func TestTheGuardTestSeesEachFlaw(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ sql, want string }{
@@ -109,7 +125,15 @@ func TestRunTimeRolesHaveTheLeastRights(t *testing.T) {
 			AND (r, c.relname::text) NOT IN (('aiaas_metering', 'inbox'), ('aiaas_metering', 'dead_letters'), ('aiaas_metering', 'usage_deltas'), ('aiaas_journal', 'access_log'), ('aiaas_journal', 'idempotency_claims'), ('aiaas_mailer', 'mails'),
 				('aiaas_auditor', 'audit_pending'), ('aiaas_notary', 'audit_records'), ('aiaas_notary', 'audit_chain'),
 				('aiaas_notifier', 'outbox'), ('aiaas_notifier', 'events'), ('aiaas_accounts', 'webhooks'),
-				('aiaas_accounts', 'roles'), ('aiaas_accounts', 'project_members'), ('aiaas_accounts', 'members'), ('aiaas_accounts', 'api_key_overlaps'), ('aiaas_tenants', 'api_key_overlaps'), ('aiaas_tenants', 'plans'), ('aiaas_metering', 'exhausted_windows'))`,
+				('aiaas_lookup', 'sign_in_challenges'), ('aiaas_lookup', 'reset_tokens'), ('aiaas_identity', 'sign_in_challenges'), ('aiaas_identity', 'reset_tokens'),
+				('aiaas_identity', 'reset_requests'), ('aiaas_identity', 'known_devices'), ('aiaas_identity', 'throttles'),
+				('aiaas_accounts', 'roles'), ('aiaas_accounts', 'project_members'), ('aiaas_accounts', 'members'), ('aiaas_accounts', 'api_key_overlaps'), ('aiaas_tenants', 'api_key_overlaps'), ('aiaas_tenants', 'plans'), ('aiaas_metering', 'exhausted_windows'),
+				('aiaas_accounts', 'sso_domains'), ('aiaas_accounts', 'sso_connections'), ('aiaas_accounts', 'sso_identities'), ('aiaas_accounts', 'sso_states'),
+				('aiaas_lookup', 'sso_states'), ('aiaas_lookup', 'departures'),
+				('aiaas_identity', 'totp'), ('aiaas_identity', 'recovery_codes'), ('aiaas_identity', 'passkeys'), ('aiaas_identity', 'ceremonies'), ('aiaas_lookup', 'totp'), ('aiaas_lookup', 'ceremonies'),
+				('aiaas_accounts', 'client_secrets'), ('aiaas_lookup', 'oauth_requests'), ('aiaas_lookup', 'oauth_devices'), ('aiaas_lookup', 'oauth_grants'),
+				('aiaas_lookup', 'oauth_refresh_tokens'), ('aiaas_lookup', 'oauth_keys'), ('aiaas_lookup', 'oauth_attempts'),
+				('aiaas_lookup', 'sessions'), ('aiaas_lookup', 'invitations'))`,
 		"runs look-ups as themselves": `SELECT p.oid::regprocedure || ' is ' || proowner::regrole FROM pg_proc p
 			WHERE pronamespace::regnamespace::text IN ('accounts', 'router', 'analytics') AND prosecdef AND proconfig IS NULL AND $1::text[] IS NOT NULL`,
 		"leaves nothing to everybody": `SELECT p.oid::regprocedure::text FROM pg_proc p CROSS JOIN LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) g
@@ -152,6 +176,7 @@ BEGIN
       VALUES (o, 'key_' || o, 'proj_' || o, 'k', 'production', sha256(o::bytea), 'f', '{}', 'x', now(), 'user_1', '{user_1}', now());
     INSERT INTO accounts.roles VALUES (o, 'role_1', 'r', '', '{}', 'own', 'x', now(), now());
     INSERT INTO accounts.service_accounts VALUES (o, 'sa_1', 's', '', 'owner', 'active', 'x', now(), now());
+    INSERT INTO accounts.client_secrets VALUES (o, 'cs', 'sa_1', sha256(o::bytea), 'h', 'x', 'x', now());
     INSERT INTO accounts.project_members VALUES (o, 'proj_' || o, 'sa_1', 'viewer', 'x', now());
     INSERT INTO accounts.api_key_overlaps VALUES (o, 'key_' || o, sha256((o || 'old')::bytea), 'f', now(), now(), '{user_1}');
     INSERT INTO accounts.audit_records VALUES (o, 'aud', now(), 'a', 'a', 't', '{}');
@@ -166,6 +191,12 @@ BEGIN
       VALUES (o, 'wh', 'https://example.com', '{*}', true, 's', 'x', now(), now());
     INSERT INTO accounts.webhook_deliveries (org_id, delivery_id, webhook_id, event_id, next_at, created_at) VALUES (o, 'dlv', 'wh', 'evt', now(), now());
     INSERT INTO accounts.webhook_attempts VALUES (o, 'att', 'dlv', now(), 1, 200, '', '');
+    INSERT INTO accounts.sso_domains VALUES (o, 'dom', o || '.example', 't', 'x', now(), now());
+    INSERT INTO accounts.sso_connections (org_id, connection_id, name, issuer, client_id, secret, required, trust_mfa, enabled, authority, created_by, created_at, updated_at)
+      VALUES (o, 'sso', 'c', 'https://example.com', 'c', '', false, false, true, 'owner', 'x', now(), now());
+    INSERT INTO accounts.sso_identities (org_id, identity_id, connection_id, subject, user_id, created_at, seen_at) VALUES (o, 'xid', 'sso', 's', 'user_1', now(), now());
+    INSERT INTO accounts.sso_states (org_id, state_hash, browser_hash, connection_id, created_at, expires_at) VALUES (o, sha256(o::bytea), sha256(o::bytea), 'sso', now(), now());
+    INSERT INTO accounts.departures VALUES (o, 'user_1');
     INSERT INTO analytics.accounting VALUES (o);
     INSERT INTO analytics.budgets VALUES (o, 'bud', NULL, NULL, NULL, 'money', 1, 'USD', 'month', 'UTC', 'block', '{}', 'x', now());
     INSERT INTO analytics.budget_windows VALUES (o, 'bud', now(), now());

@@ -45,6 +45,7 @@ const maxAnswer = 256 << 20
 type target struct {
 	baseURL string
 	key     string
+	login   *keptLogin    // gives a token in the place of the key; nil: there is none
 	timeout time.Duration // of one call
 }
 
@@ -141,8 +142,14 @@ func (t *target) send(ctx context.Context, r *request) (*http.Response, error) {
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if t.key != "" {
-		req.Header.Set("Authorization", "Bearer "+t.key)
+	key := t.key
+	if t.login != nil {
+		if key, err = t.login.token(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	// No redirect is followed: the key is for this address.
 	direct := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -159,7 +166,7 @@ func (t *target) read(ctx context.Context, resp *http.Response) (a *answer, err 
 		return nil, unreachable(ctx, t.baseURL, err)
 	}
 	if a.status < 200 || a.status > 299 {
-		return nil, refusal(a)
+		return nil, t.refusal(a)
 	}
 	return a, nil
 }

@@ -116,6 +116,10 @@ func TestCommandsMakeTheseRequests(t *testing.T) {
 		"user update user_1 --role admin":                                                                  `PATCH /v1/members/user_1 {"role":"admin"}`,
 		"user suspend user_1 --reason leave --yes":                                                         `POST /v1/members/user_1/suspend {"reason":"leave"}`,
 		"user remove user_1 --transfer-to sa_1 --yes":                                                      `DELETE /v1/members/user_1 transfer_to=sa_1`,
+		"user invite --email a@example.com --role developer --project proj_1=viewer,proj_2=manager":        `POST /v1/invitations {"email":"a@example.com","projects":[{"project_id":"proj_1","role":"viewer"},{"project_id":"proj_2","role":"manager"}],"role":"developer"}`,
+		"user invitations --status open":                                                                   `GET /v1/invitations limit=200&status=open`,
+		"user resend invite_1":                                                                             `POST /v1/invitations/invite_1/resend {}`,
+		"user withdraw invite_1 --yes":                                                                     `DELETE /v1/invitations/invite_1`,
 		"service-account delete sa_1 --yes":                                                                `DELETE /v1/service-accounts/sa_1`,
 		"role create --name k --permissions keys.read,keys.create --reach own":                             `POST /v1/roles {"name":"k","permissions":["keys.read","keys.create"],"reach":"own"}`,
 		"role permissions":                                                                                 `GET /v1/policy/permissions`,
@@ -150,7 +154,7 @@ func TestAFoundKeyIsReported(t *testing.T) {
 	for line, types := range map[string]string{
 		"key report-leak": " ", "key report-leak aiaas_live_x": "aiaas_live_x", "key update key_1": "", "key update key_1 --expires 7d --reset expires": "",
 		"key update key_1 --reset name": "", "key rotate key_1 --overlap tomorrow": "", "key rotate key_1 --overlap -1h": "", "key rotate key_1 --overlap 1ms": "", "key rotate key_1 --overlap 99999d": "",
-		"key create --name a --scopes inference --member m --service-account s": "", "key list --state odd": "",
+		"key create --name a --scopes inference --member m --service-account s": "", "key list --state odd": "", "user invite --email a@b.example --role developer --project proj_1": "", "user invite --email a@b.example": "", "user invitations --status odd": "",
 	} {
 		if _, _, err := (&terminal{url: address, types: types}).run(line); client.ExitCode(err) != client.ExitUsage {
 			t.Errorf("%s: %v; want a usage error", line, err)

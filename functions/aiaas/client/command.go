@@ -70,7 +70,7 @@ func Commands(env Env) []*cobra.Command {
 	o := &options{}
 	cmd := usage.build(env, o)
 	o.bind(cmd)
-	return append(out, cmd)
+	return append(append(out, cmd), loginCommands(env)...)
 }
 
 func (g *group) build(env Env) *cobra.Command {
@@ -233,7 +233,7 @@ func (c *command) read(env Env, o *options, cmd *cobra.Command, args []string) (
 		}
 	}
 	var err error
-	k.target, err = o.target(env.Getenv, c.role)
+	k.target, err = o.target(env, c.role)
 	return k, err
 }
 

@@ -49,7 +49,7 @@ func (s source) ask(ctx context.Context, env Env, o *options, r role, begun stri
 	if s.role != "" {
 		r = s.role
 	}
-	t, err := o.target(env.Getenv, r)
+	t, err := o.target(env, r)
 	if err != nil {
 		return nil
 	}

@@ -51,6 +51,7 @@ type APIError struct {
 	Title     string
 	Detail    string
 	RequestID string
+	Hint      string          // what the person can do about it
 	Problem   json.RawMessage // the document as it came; nil where it was none
 }
 
@@ -72,10 +73,13 @@ func (e *APIError) Error() string {
 	if e.RequestID != "" {
 		about = append(about, "request "+printable(e.RequestID))
 	}
-	if len(about) == 0 {
-		return text
+	if len(about) > 0 {
+		text += " (" + strings.Join(about, ", ") + ")"
 	}
-	return text + " (" + strings.Join(about, ", ") + ")"
+	if e.Hint != "" {
+		text += "; " + e.Hint
+	}
+	return text
 }
 
 // Is makes errors.Is(err, ErrUnavailable) true for answers that ask to come again.
@@ -83,19 +87,26 @@ func (e *APIError) Is(target error) bool {
 	return target == ErrUnavailable && (e.Status == http.StatusBadGateway || e.Status == http.StatusServiceUnavailable || e.Status == http.StatusGatewayTimeout)
 }
 
-func refusal(a *answer) error {
+func (t *target) refusal(a *answer) error {
 	e := &APIError{Status: a.status, RequestID: a.header.Get("X-Request-Id")}
 	var p struct {
 		Code      string `json:"code"`
 		Title     string `json:"title"`
 		Detail    string `json:"detail"`
 		RequestID string `json:"request_id"`
+		Reason    string `json:"reason"`
 	}
 	if json.Unmarshal(a.body, &p) == nil {
 		e.Code, e.Title, e.Detail, e.Problem = p.Code, p.Title, p.Detail, a.body
 		if p.RequestID != "" {
 			e.RequestID = p.RequestID
 		}
+	}
+	switch {
+	case p.Reason == "step_up":
+		e.Hint = "run `aiaas login` to prove yourself again"
+	case t.login != nil && a.status == http.StatusUnauthorized:
+		e.Hint = "the login is over: run `aiaas login`"
 	}
 	return e
 }

@@ -11,7 +11,7 @@ func serviceAccounts() source { return source{path: "/v1/service-accounts", abou
 func roles() source           { return source{path: "/v1/roles", about: "name", whole: true} }
 
 func userGroup() group {
-	return group{name: "user", short: "Add, change and remove the members of the organization", commands: []command{
+	return group{name: "user", short: "Invite, add, change and remove the members of the organization", commands: append([]command{
 		{
 			use: "list", short: "List the members", role: roleAdmin,
 			method: http.MethodGet, path: "/v1/members", list: true, paged: true, columns: holderColumns(column{title: "EMAIL", path: "email"}),
@@ -38,7 +38,7 @@ func userGroup() group {
 		suspendCommand("MEMBER", "member", "/v1/members", members()),
 		reactivateCommand("MEMBER", "member", "/v1/members", members()),
 		removeCommand("remove MEMBER", "Remove a member", "/v1/members", members()),
-	}}
+	}, invitationCommands()...)}
 }
 
 func serviceAccountGroup() group {

@@ -84,7 +84,10 @@ func (p *Profile) key(r role) string {
 }
 
 // target finds out where a command goes and with which key.
-func (o *options) target(getenv func(string) string, r role) (*target, error) {
+//
+// A key that was given goes first, then the login, then the profile's key.
+func (o *options) target(env Env, r role) (*target, error) {
+	getenv := env.Getenv
 	t := &target{baseURL: o.baseURL, timeout: o.timeout}
 	if o.role != "" {
 		r = role(o.role)
@@ -100,14 +103,21 @@ func (o *options) target(getenv func(string) string, r role) (*target, error) {
 	if t.baseURL != "" && (t.key != "" || r == roleNone) {
 		return t, nil
 	}
-	path := o.profile
-	if path == "" {
-		path = ProfilePath(getenv)
+	path := o.profilePath(getenv)
+	if t.key == "" && r != roleNone && o.role == "" {
+		l, err := readLogin(path)
+		switch {
+		case err == nil && l.serves(t.baseURL):
+			t.baseURL, t.login = l.BaseURL, &keptLogin{path: path, now: env.Now, timeout: o.timeout}
+			return t, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
 	}
 	p, err := ReadProfile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, Usage("there is no profile at %s: start the platform (aiaas serve), name another file with --profile, or give --base-url and AIAAS_KEY", path)
+		return nil, Usage("there is no profile at %s: start the platform (aiaas serve), sign in (aiaas login --base-url ADDRESS), name another file with --profile, or give --base-url and AIAAS_KEY", path)
 	case err != nil:
 		return nil, err
 	}
@@ -124,6 +134,14 @@ func (o *options) target(getenv func(string) string, r role) (*target, error) {
 		return nil, Usage("the profile %s has no %s_key: give a key in AIAAS_KEY or with --key-file", path, r)
 	}
 	return t, nil
+}
+
+// profilePath is the profile that the command uses.
+func (o *options) profilePath(getenv func(string) string) string {
+	if o.profile != "" {
+		return o.profile
+	}
+	return ProfilePath(getenv)
 }
 
 // ownKey is the key that the caller gives beside the profile, if any.

@@ -37,6 +37,11 @@ func wireMails(ctx context.Context, env *function.Env) (*mails, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read AIAAS_PUBLIC_URL: %w", err)
 	}
+	vault, err := open.Secrets(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	renderer = renderer.Opening(vault)
 	queue := postgres.NewMails(mailer)
 	m := &mails{
 		service:   &mail.Service{Store: postgres.NewMails(accounts), Now: env.Now},

@@ -3,7 +3,7 @@
 #
 # input.subject       role, custom {permissions, reach} of a role of one's own, scopes,
 #                     owner_id, projects {id: role}, organization_id, key_ips,
-#                     method ("key", "session", "token"), mfa
+#                     method ("key", "session", "token", "client"), mfa, recent
 # input.action        "keys.create"
 # input.resource      absent for the action as such; else project_id, owner_id, and
 #                     role: of the person acted on; grants: a role to be given
@@ -34,6 +34,8 @@ else := "mfa" if not mfa_satisfied
 else := "reach" if not reaches_resource
 
 else := "rank" if not outranks
+
+else := "step_up" if not recently_proved
 
 else := "allowed"
 
@@ -131,8 +133,11 @@ hour_allowed if {
 	input.circumstances.minute < input.restrictions.hours.to
 }
 
-# A key was made by somebody who had proved himself then; it can't prove more.
-mfa_satisfied if input.subject.method == "key"
+# The credential of a program was made by somebody who had proved himself then; it
+# can't prove more.
+of_program if input.subject.method in {"key", "client"}
+
+mfa_satisfied if of_program
 
 mfa_satisfied if input.action in calls
 
@@ -143,6 +148,13 @@ mfa_satisfied if {
 	not input.subject.role in platform_roles
 	not input.subject.role in input.restrictions.mfa_roles
 }
+
+# What would serve whoever finds a session open: new keys, other roles, other payment.
+recently_proved if of_program
+
+recently_proved if input.subject.recent
+
+recently_proved if not input.action in sensitive_actions
 
 reaches_resource if not input.resource
 

@@ -218,7 +218,16 @@ test_hours_bind_people_and_not_calls if {
 	ask_under(somebody("owner"), "keys.read", {"hours": {"days": [2], "from": 0, "to": 1440}}).reason == "hours"
 }
 
-session(role, mfa) := object.union(somebody(role), {"method": "session", "mfa": mfa})
+session(role, mfa) := object.union(somebody(role), {"method": "session", "mfa": mfa, "recent": true})
+
+test_sensitive_acts_want_a_recent_proof if {
+	every action in authz.sensitive_actions - {"tenants.write", "sellers.write"} {
+		ask(object.union(session("owner", true), {"recent": false}), action).reason == "step_up"
+		ask(session("owner", true), action).allow
+		ask(object.union(somebody("owner"), {"method": "client", "mfa": false, "recent": false}), action).allow
+	}
+	ask(object.union(session("owner", true), {"recent": false}), "keys.read").allow
+}
 
 test_the_second_factor_is_forced_for_sensitive_roles if {
 	every role in {"owner", "admin", "finance"} | authz.platform_roles {

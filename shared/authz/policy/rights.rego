@@ -64,6 +64,13 @@ platform_actions := {
 
 actions := object.union(organization_actions, platform_actions)
 
+# What a person does only when he has proved himself a moment ago.
+sensitive_actions := {
+	"keys.create", "keys.rotate", "members.write", "roles.write", "service_accounts.write", "project_members.write",
+	"billing.write", "settings.write", "webhooks.write", "organization.delete",
+	"tenants.write", "sellers.write",
+}
+
 # Nobody acts on a peer or a superior: only a higher rank acts on a lower one.
 ranks := {
 	"owner": 100,

@@ -29,6 +29,14 @@ type Renderer struct {
 	base string // without a slash at its end
 	html *htmltemplate.Template
 	text *texttemplate.Template
+	open mail.Opener // nil: mails with secrets can't be written
+}
+
+// Opening returns a renderer that also writes mails whose links have a secret.
+func (r *Renderer) Opening(o mail.Opener) *Renderer {
+	with := *r
+	with.open = o
+	return &with
 }
 
 // ErrPublicURL is why an address can't be that of the platform.
@@ -60,6 +68,27 @@ type view struct {
 	Why   string
 }
 
+// errSecret is why a link can't be written: its secret is not there, or not to be
+// opened here.
+var errSecret = errors.New("the secret of its link can't be read")
+
+// link is where the mail leads to; "" where it leads nowhere.
+func (r *Renderer) link(mailID string, l mail.Letter, a mail.Action) (string, error) {
+	switch {
+	case a.Label == "":
+		return "", nil
+	case !a.Sealed:
+		return r.base + a.Path, nil
+	case r.open == nil || l.Sealed == "":
+		return "", errSecret
+	}
+	secret, err := r.open.Open(l.Sealed, mail.Bound(mailID))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errSecret, err)
+	}
+	return r.base + a.Path + "#token=" + url.QueryEscape(secret), nil
+}
+
 // Render implements [mail.Renderer].
 func (r *Renderer) Render(q mail.Queued) (mail.Message, error) {
 	letter, content, err := q.Open()
@@ -68,8 +97,8 @@ func (r *Renderer) Render(q mail.Queued) (mail.Message, error) {
 	}
 	v := view{Page: content.Page(), Org: letter.Organization.Or("an organization"), Why: letter.Why}
 	v.Title = v.Subject
-	if v.Action.Label != "" {
-		v.Link = r.base + v.Action.Path
+	if v.Link, err = r.link(q.ID, letter, v.Action); err != nil {
+		return mail.Message{}, fmt.Errorf("render %s: %w", q.Kind, err)
 	}
 	var html, text bytes.Buffer
 	if err := r.html.Execute(&html, v); err != nil {

@@ -192,6 +192,7 @@ func (s *stage) calls() map[string]call {
 		"models":        http1("GET", "/v1/price-books/default/prices?model="+model, s.keys.PlatformKey, ""),
 		"organizations": http1("GET", "/v1/organization", s.keys.AdminKey, ""),
 		"keys":          http1("GET", "/v1/api-keys", s.keys.AdminKey, ""),
+		"signin":        http1("POST", "/v1/sign-in/passkey/options", apikey.Secret{}, "{}"),
 		"identity":      http1("GET", "/v1/members", s.keys.AdminKey, ""),
 		"budgets":       http1("GET", "/v1/budgets", s.keys.AdminKey, ""),
 		"analytics":     http1("GET", "/v1/usage", s.keys.AdminKey, ""),
@@ -199,6 +200,8 @@ func (s *stage) calls() map[string]call {
 		"requests":      http1("GET", "/v1/requests", s.keys.AdminKey, ""),
 		"audit":         http1("GET", "/v1/audit", s.keys.AdminKey, ""),
 		"notifications": http1("GET", "/v1/webhooks", s.keys.AdminKey, ""),
+		"portal":        http1("GET", "/sign-in", apikey.Secret{}, ""),
+		"oauth":         http1("GET", "/oauth/jwks", apikey.Secret{}, ""),
 		"operations":    http1("GET", "/readyz", apikey.Secret{}, ""),
 		"metering":      drain,
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/aiaas/aiaas/adapters/demo"
 	"github.com/aiaas/aiaas/adapters/postgres/postgrestest"
 	"github.com/aiaas/aiaas/shared/apikey"
+	"github.com/aiaas/aiaas/shared/session"
 	"github.com/aiaas/aiaas/tests/lambda/fleet"
 	"github.com/aiaas/aiaas/tests/runtimeapi"
 )
@@ -59,6 +60,8 @@ type platform struct {
 	folder   string // of local files
 	keys     apikey.Credentials
 	leaver   string // the secret of an organisation's key
+	sessions map[as]string
+	secret   string // of an app that waits for its first code
 	model    *demo.Server
 	log      *output
 }
@@ -127,10 +130,16 @@ func (p *platform) request(ctx context.Context, method, target, key, body string
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if key != "" {
+	switch cookie, browser := strings.CutPrefix(key, asCookie); {
+	case browser:
+		req.Header.Set("Cookie", session.CookieName(p.URL)+"="+cookie)
+	case key != "":
 		req.Header.Set("Authorization", "Bearer "+key)
 	}
-	if body != "" {
+	switch {
+	case strings.HasPrefix(target, "/oauth/") && method == http.MethodPost:
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	case body != "":
 		req.Header.Set("Content-Type", "application/json")
 	}
 	return req
@@ -138,7 +147,9 @@ func (p *platform) request(ctx context.Context, method, target, key, body string
 
 func (p *platform) do(method, target, key, body string) reply {
 	p.t.Helper()
-	resp, err := http.DefaultClient.Do(p.request(p.t.Context(), method, target, key, body))
+	// What leads on is an answer.
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(p.request(p.t.Context(), method, target, key, body))
 	if err != nil {
 		p.t.Fatal(err)
 	}

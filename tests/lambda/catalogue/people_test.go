@@ -25,7 +25,53 @@ func (p *platform) people(t *testing.T) []string {
 		}
 		names = append(names, c[0], made.ID)
 	}
+	for _, c := range [][2]string{{"{invitation}", "guest@example.com"}, {"{guest}", "other@example.com"}} {
+		var made struct{ ID string }
+		got := p.do("POST", "/v1/invitations", p.key(admin), `{"email":"`+c[1]+`","role":"developer"}`)
+		if err := json.Unmarshal(got.body, &made); err != nil || made.ID == "" {
+			t.Fatalf("invite: %v: %s", err, got.body)
+		}
+		names = append(names, c[0], made.ID)
+	}
+	// Links are known to nobody here, and an invitation is sent once a minute.
+	p.exec(`UPDATE accounts.invitations SET token_hash = sha256('` + linkToken + `'), sent_at = sent_at - interval '1 hour' WHERE email = 'guest@example.com'`)
+	p.exec(`UPDATE accounts.invitations SET token_hash = sha256('` + otherToken + `'), sent_at = sent_at - interval '1 hour' WHERE email = 'other@example.com'`)
 	return names
+}
+
+// What the links of two invitations have.
+const (
+	linkToken  = "aiaas_invitation_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	otherToken = "aiaas_invitation_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA"
+)
+
+// invitationRoutes has calls for the routes about invitations.
+func invitationRoutes() map[string]calls {
+	const ghost = "/v1/invitations/invite_" + nobodyID
+	about := func(path, body, has string) calls {
+		return calls{
+			good{admin, "/v1/invitations/{guest}" + path, body, has},
+			[]bad{{admin, ghost + path, body, 404, "not_found"}, {caller, ghost + path, body, 403, "forbidden"}},
+		}
+	}
+	return map[string]calls{
+		"listInvitations": {good{admin, "/v1/invitations", "", `"email":"other@example.com"`}, []bad{{caller, "/v1/invitations", "", 403, "forbidden"}}},
+		"inviteMember": {
+			good{admin, "/v1/invitations", `{"email":"third@example.com","role":"analyst"}`, `"status":"open"`},
+			[]bad{{admin, "/v1/invitations", `{"email":"THIRD@example.com","role":"analyst"}`, 409, "conflict"}, {caller, "/v1/invitations", `{"email":"a@example.com","role":"analyst"}`, 403, "forbidden"}},
+		},
+		"getInvitation":      about("", "", `"status":"open"`),
+		"resendInvitation":   about("/resend", "", `"sends":2`),
+		"withdrawInvitation": about("", "", ""),
+		"inspectInvitation": {
+			good{nobody, "/v1/invitations/inspect", `{"token":"` + linkToken + `"}`, `"email":"g…@example.com"`},
+			[]bad{{nobody, "/v1/invitations/inspect", `{"token":"x"}`, 404, "not_found"}},
+		},
+		"acceptInvitation": {
+			good{nobody, "/v1/invitations/accept", `{"token":"` + linkToken + `","name":"Guest","password":"eleven purple herons","transport":"bearer"}`, `"status":"signed_in"`},
+			[]bad{{nobody, "/v1/invitations/accept", `{"token":"` + linkToken + `","name":"Guest","password":"eleven purple herons"}`, 404, "not_found"}},
+		},
+	}
 }
 
 // peopleRoutes has calls for the routes of the function identity.
@@ -84,6 +130,10 @@ func peopleRoutes() map[string]calls {
 		"removeProjectMember": one("/v1/projects/{project}/members/{mate}", "", "", project+"/members/user_"+nobodyID),
 
 		"getMe": {good{caller, "/v1/me", "", `"role":{"id":"owner"`}, []bad{{nobody, "/v1/me", "", 401, "invalid_api_key"}}},
+		"changeMe": {
+			good{person, "/v1/me", `{"time_zone":"Europe/Berlin"}`, `"time_zone":"Europe/Berlin"`},
+			[]bad{{person, "/v1/me", `{"time_zone":"Local"}`, 422, "unprocessable"}, {admin, "/v1/me", `{"name":"x"}`, 403, "forbidden"}, {nobody, "/v1/me", `{"name":"x"}`, 401, "invalid_api_key"}},
+		},
 		"evaluatePolicy": {
 			good{caller, "/v1/policy/evaluate", `{"action":"keys.create"}`, `"reason":"scope"`},
 			[]bad{{caller, "/v1/policy/evaluate", `{"action":"keys.fly"}`, 422, "unprocessable"}, {nobody, "/v1/policy/evaluate", `{"action":"keys.read"}`, 401, "invalid_api_key"}},

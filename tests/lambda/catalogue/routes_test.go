@@ -27,6 +27,9 @@ const (
 )
 
 func (p *platform) key(a as) string {
+	if token, ok := p.sessions[a]; ok {
+		return token
+	}
 	switch a {
 	case caller:
 		return p.keys.APIKey.Reveal()
@@ -36,7 +39,7 @@ func (p *platform) key(a as) string {
 		return p.keys.PlatformKey.Reveal()
 	case leaver:
 		return p.leaver
-	case nobody:
+	default:
 	}
 	return ""
 }
@@ -258,10 +261,22 @@ func routes() map[string]calls {
 		"getReadiness": {good{nobody, "/readyz", "", `"ok"`}, nil},
 		"getOpenAPI":   {good{nobody, "/openapi.json", "", `"3.1.0"`}, nil},
 		"getReference": {good{nobody, "/docs", "", "<title>"}, nil},
+		"getAsset": {
+			good{nobody, "/assets/now/api.js", "", "fetch"},
+			[]bad{{nobody, "/assets/now/portal.go", "", 404, "not_found"}},
+		},
+		"getSignInPage":         {good{nobody, "/sign-in?return_to=/device", "", `data-return-to="/device"`}, nil},
+		"getSecondFactorPage":   {good{nobody, "/sign-in/second-factor", "", "<title>"}, nil},
+		"getForgotPasswordPage": {good{nobody, "/forgot-password", "", "<title>"}, nil},
+		"getResetPasswordPage":  {good{nobody, "/reset-password", "", "<title>"}, nil},
+		"getInvitationPage":     {good{nobody, "/invitation", "", "<title>"}, nil},
+		"getAccountPage":        {good{nobody, "/account", "", "<title>"}, nil},
+		"getConsentPage":        {good{nobody, "/oauth/consent", "", "<title>"}, nil},
+		"getDevicePage":         {good{nobody, "/device?user_code=BCDF", "", `value="BCDF"`}, nil},
 	}
 	maps.Copy(list, keyRoutes())
 	maps.Copy(list, peopleRoutes())
-	for _, of := range []map[string]calls{webhookRoutes(), tenantRoutes(), auditRoutes(), mailRoutes()} {
+	for _, of := range []map[string]calls{webhookRoutes(), tenantRoutes(), auditRoutes(), mailRoutes(), invitationRoutes(), factorRoutes(), signInRoutes(), ssoRoutes(), oauthRoutes(), sessionRoutes()} {
 		maps.Copy(list, of)
 	}
 	return list
@@ -321,7 +336,7 @@ func TestRoutes(t *testing.T) {
 	bill := p.scalar(`SELECT invoice_id FROM analytics.invoices`)
 	request := p.scalar(`SELECT event_id FROM analytics.usage_events LIMIT 1`)
 	names := []string{"{run}", started.ID, "{request}", request, "{spare}", spare.ID, "{backend}", place.ID, "{budget}", limit.ID, "{invoice}", bill}
-	for _, more := range [][]string{p.webhooks(t), p.people(t), p.tenants(t), p.mails(t), p.sealed()} {
+	for _, more := range [][]string{p.webhooks(t), p.people(t), p.tenants(t), p.mails(t), p.sealed(), p.factors(t), p.signIns(t), p.sso(t), p.oauth(t), p.sittings(t)} {
 		names = append(names, more...)
 	}
 	ids := strings.NewReplacer(names...)
@@ -330,7 +345,7 @@ func TestRoutes(t *testing.T) {
 		c := known[r.OperationID]
 		t.Run(r.OperationID, func(t *testing.T) {
 			target := ids.Replace(c.good.target)
-			got := p.do(r.Method, target, p.key(c.good.as), c.good.body)
+			got := p.do(r.Method, target, p.key(c.good.as), p.late(ids.Replace(c.good.body)))
 			if got.status != r.SuccessStatus() || got.err != nil || !strings.Contains(string(got.body), c.good.has) {
 				t.Errorf("status %d, %v: %.300s; want %d with %s", got.status, got.err, got.body, r.SuccessStatus(), c.good.has)
 			}

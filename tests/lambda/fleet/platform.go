@@ -26,7 +26,7 @@ func Environment(databaseURL, dataDir string) []string {
 		"AIAAS_SECRET_KEY=" + base64.StdEncoding.EncodeToString(key),
 		"AIAAS_AUDIT_KEY=" + base64.StdEncoding.EncodeToString(key), "BLOB_URL=file://" + dataDir + "/files",
 		"MAIL_URL=file://" + dataDir + "/mail",
-		"AIAAS_BACKEND_NETWORKS=127.0.0.0/8", "AIAAS_WEBHOOK_NETWORKS=127.0.0.0/8", // the tests' own servers
+		"AIAAS_BACKEND_NETWORKS=127.0.0.0/8", "AIAAS_WEBHOOK_NETWORKS=127.0.0.0/8", "AIAAS_SSO_NETWORKS=127.0.0.0/8", // the tests' own servers
 	}
 }
 

@@ -1,0 +1,4 @@
+package throttle
+
+// AttemptOf is what an attempt takes from.
+func AttemptOf(kind Kind, k Keys) Attempt { return attempt(kind, k) }
