@@ -39,6 +39,7 @@ func openAPI(specs []function.Spec) ([]byte, error) {
 		rest.Tag{Name: "Plans", Description: "Named sets of limits. For the platform's administrators."},
 		rest.Tag{Name: "API keys", Description: "Hand out and revoke keys."},
 		rest.Tag{Name: "Sign-in", Description: "Come in by a password, a passkey or single sign-on; forgotten and changed passwords."},
+		rest.Tag{Name: "Invitations", Description: "Ask people into the organization, and come in by an invitation."},
 		rest.Tag{Name: "Second factors", Description: "Your authenticator app, passkeys and recovery codes."},
 		rest.Tag{Name: "Single sign-on", Description: "Sign in at the organization's own issuer of OpenID Connect; its domains and connections."},
 		rest.Tag{Name: "Sessions", Description: "Where you are signed in, and signing out."},

@@ -212,7 +212,7 @@ func (m *Manager) Prune(ctx context.Context) (function.Counts, error) {
 // Cookie carries a session to a browser: for as long as it lasts, not to scripts, not
 // with what other sites send, save that one follows a link.
 func (m *Manager) Cookie(o Opened) http.Cookie {
-	c := m.NoCookie()
+	c := m.NoCookie() //nolint:gosec // its attributes are those of NoCookie
 	c.Value, c.Expires, c.MaxAge = o.Token, o.ExpiresAt, max(1, int(o.ExpiresAt.Sub(m.now()).Seconds()))
 	return c
 }
@@ -220,7 +220,7 @@ func (m *Manager) Cookie(o Opened) http.Cookie {
 // NoCookie takes the session from a browser.
 func (m *Manager) NoCookie() http.Cookie {
 	k := m.tokens.Cookie
-	return http.Cookie{
+	return http.Cookie{ //nolint:gosec // secure wherever the platform is reached over TLS: NewManager
 		Name: k.Name, Path: k.Path, Secure: k.Secure, HttpOnly: k.HttpOnly, SameSite: k.SameSite,
 		Expires: time.Unix(1, 0).UTC(), MaxAge: -1,
 	}

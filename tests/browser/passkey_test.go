@@ -45,7 +45,7 @@ func passkey(t *testing.T, w *world) {
 	p.aged("pia@one.example")
 	p.press("New codes")
 	p.press("Make new codes")
-	p.sees("You are about to change something sensitive")
+	p.sees("For a sensitive step like this, we ask again")
 	p.press("Close")
 	p.press("Cancel")
 	p.sees("10 are left")
@@ -75,7 +75,7 @@ func passkey(t *testing.T, w *world) {
 func (p *tab) quiet() (again func()) {
 	p.t.Helper()
 	added, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-		Source: "PublicKeyCredential.isConditionalMediationAvailable = async () => false",
+		Source: "if (window.PublicKeyCredential) PublicKeyCredential.isConditionalMediationAvailable = async () => false",
 	})
 	harness.Must(p.t, err)
 	return func() {

@@ -105,7 +105,7 @@ func refusedAnyway() map[string]int {
 		"changeMe": http.StatusForbidden, "switchOrganization": http.StatusForbidden, "changePassword": http.StatusForbidden, "stepUp": http.StatusForbidden, // no key does
 		"inspectInvitation": http.StatusNotFound, "acceptInvitation": http.StatusNotFound,
 		"authorize": http.StatusBadRequest, "getToken": http.StatusBadRequest, "revokeToken": http.StatusBadRequest, // they want parameters
-		"introspectToken": http.StatusBadRequest, "authorizeDevice": http.StatusBadRequest,
+		"introspectToken": http.StatusBadRequest, "authorizeDevice": http.StatusBadRequest, "returnFromSso": http.StatusSeeOther, // to a page that says so
 		"confirmTotp": http.StatusForbidden, "addPasskey": http.StatusForbidden, "renamePasskey": http.StatusForbidden, // no key does
 	}
 }

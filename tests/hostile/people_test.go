@@ -1,5 +1,14 @@
 package hostile_test
 
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+
+	"github.com/aiaas/aiaas/shared/id"
+	"github.com/aiaas/aiaas/shared/session"
+)
+
 // Somebody and something of each kind, in the first organisation.
 const (
 	hex     = "01a20d00000070008000000000000000"
@@ -34,6 +43,24 @@ func (p *platform) furnishPeople() {
 		INSERT INTO accounts.sso_identities (org_id, identity_id, connection_id, subject, user_id, created_at, seen_at)
 		VALUES ('%[1]s', '%[9]s', '%[8]s', 'subject', '%[2]s', now(), now())`,
 		p.one.id, user, account, role, project, invitation, domain, connection, identity)
+}
+
+// signedIn makes a member with a session and a passkey of hostile names, and returns
+// the session's token.
+func (p *platform) signedIn() (token string) {
+	p.t.Helper()
+	raw := strings.Repeat("h", 43)
+	hash := sha256.Sum256([]byte(raw))
+	holder := id.New(id.User)
+	p.exec(`
+		INSERT INTO accounts.users (user_id, email, created_at) VALUES ('%[2]s', 'signed.in@example.com', now());
+		INSERT INTO accounts.members (org_id, user_id, role, created_at) VALUES ('%[1]s', '%[2]s', 'developer', now());
+		INSERT INTO accounts.sessions (org_id, session_id, holder_id, kind, means, client, mfa, proved_at, address, user_agent, token_hash, created_at, seen_at, expires_at)
+		VALUES ('%[1]s', 'ses_%[4]s', '%[2]s', 'bearer', 'password', '@SUM(A1)', true, now(), '', '=1+1', '%[3]s', now(), now(), now() + interval '1 hour');
+		INSERT INTO accounts.passkeys (user_id, passkey_id, rp_id, credential_id, name, record, sign_count, created_at)
+		VALUES ('%[2]s', 'pk_%[4]s', 'localhost', 'x', '+1+1', '{}', 0, now())`,
+		p.one.id, holder, base64.RawURLEncoding.EncodeToString(hash[:]), hex)
+	return session.TokenPrefix + raw
 }
 
 // peopleTargets are the addresses of the function identity.

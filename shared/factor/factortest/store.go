@@ -187,7 +187,7 @@ func testPasskeys(t *testing.T, w World) {
 		t.Errorf("one passkey of two people: %v", err)
 	}
 	elsewhere := key("one")
-	elsewhere.RPID = "example.org"
+	elsewhere.RPID = "elsewhere"
 	w.must(t, w.Bob, factor.Change{AddPasskey: elsewhere})
 	named := *one
 	named.Name = "first"
