@@ -49,7 +49,7 @@ func consent(t *testing.T, w *world) {
 	p.eventually("the sign-in", func() (bool, string) { return strings.HasPrefix(p.address(), "/sign-in?return_to="), "" })
 	p.signIn("cleo@one.example", good)
 	p.sees("Allow AIaaS command line?")
-	p.sees("Call models")
+	p.sees("Make API keys that call models")
 	p.sees("See the models that you may use")
 	p.sees("You are signed in as cleo@one.example")
 	if strings.Contains(p.text(), "Create, rotate and revoke API keys") {

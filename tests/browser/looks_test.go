@@ -90,7 +90,7 @@ func looks(t *testing.T, w *world) {
 
 	program := w.program("http://127.0.0.1:9/callback", "inference", "models:read", "usage:read")
 	p.open(program.AuthCodeURL("x", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())))
-	p.sees("Call models")
+	p.sees("Make API keys that call models")
 	view(p, "consent")
 	asked, err := program.DeviceAuth(t.Context())
 	harness.Must(t, err)

@@ -8,7 +8,7 @@ const roles = {
 export const roleName = (role) => roles[role] || String(role || "").replaceAll("_", " ");
 
 const scopes = {
-  inference: ["Call models", "Costs money, within your budgets and limits"],
+  inference: ["Make API keys that call models", "Calls cost money, within your budgets and limits"],
   "models:read": ["See the models that you may use"],
   "usage:read": ["See usage and what it cost"],
   "keys:read": ["See API keys", "Never their secrets"],
