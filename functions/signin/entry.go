@@ -34,7 +34,7 @@ func registerEntry(api *rest.API, h *entryHandlers) {
 		rest.RequestExample(Credentials{Email: "ada@example.com", Password: "eleven purple herons"}), rest.ResponseExample(challengeExample()))
 	rest.Handle(api, "giveSecondFactor", h.secondFactor, rest.Fails(fault.Unauthenticated), rest.Fails(fault.RateLimited), rest.Fails(fault.Forbidden),
 		rest.RequestExample(SecondFactor{Challenge: challengeExample().Challenge, FactorProof: FactorProof{TOTP: "492039"}}))
-	rest.Handle(api, "askPasskey", h.askPasskey, rest.Fails(fault.Unauthenticated),
+	rest.Handle(api, "askPasskey", h.askPasskey, rest.Fails(fault.Unauthenticated), rest.Fails(fault.RateLimited),
 		rest.RequestExample(PasskeyWanted{Challenge: challengeExample().Challenge}))
 	rest.Handle(api, "signInByPasskey", h.passkey, rest.Fails(fault.Unauthenticated), rest.Fails(fault.Forbidden),
 		rest.RequestExample(PasskeySignIn{PasskeyProof: PasskeyProof{
@@ -183,12 +183,12 @@ func optionsOf(ceremony string, options json.RawMessage, err error) (*passkeyOpt
 	return &passkeyOptionsOutput{Body: PasskeyOptions{Ceremony: ceremony, Options: options}}, nil
 }
 
-func (h *entryHandlers) askPasskey(ctx context.Context, _ authz.Principal, in *wantedInput) (*passkeyOptionsOutput, error) {
+func (h *entryHandlers) askPasskey(ctx context.Context, p authz.Principal, in *wantedInput) (*passkeyOptionsOutput, error) {
 	challenge := ""
 	if in.Body != nil {
 		challenge = in.Body.Challenge
 	}
-	return optionsOf(h.svc.PasskeyOptions(ctx, challenge))
+	return optionsOf(h.svc.PasskeyOptions(ctx, challenge, signin.From{Address: p.Address}))
 }
 
 // PasskeySignIn is a sign-in by a passkey.

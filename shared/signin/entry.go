@@ -11,6 +11,7 @@ import (
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/mail"
 	"github.com/aiaas/aiaas/shared/session"
+	"github.com/aiaas/aiaas/shared/throttle"
 )
 
 // Entry is a person who has proved himself, on his way in.
@@ -166,9 +167,14 @@ func goneAs(err, answer error) error {
 
 // PasskeyOptions asks a browser for a passkey: one of the person whom a challenge of a
 // sign-in asks, or, with "", any whose owner wants to sign in by it alone.
-func (s *Service) PasskeyOptions(ctx context.Context, challenge string) (ceremony string, options json.RawMessage, err error) {
+func (s *Service) PasskeyOptions(ctx context.Context, challenge string, from From) (ceremony string, options json.RawMessage, err error) {
 	userID := ""
-	if challenge != "" {
+	switch challenge {
+	case "":
+		if err := s.Throttle.Take(ctx, throttle.Passkey, throttle.Keys{Address: from.Address}); err != nil {
+			return "", nil, err
+		}
+	default:
 		userID, err = s.Challenges.Asked(ctx, sha256.Sum256([]byte(challenge)), ToSignIn, challengeTries, s.Now())
 		if err != nil {
 			return "", nil, goneAs(err, errChallenge())

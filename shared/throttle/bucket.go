@@ -39,6 +39,8 @@ func ratesOf(k Kind) rates {
 		return rates{network: rate{30, 10 * time.Second}}
 	case SignOn: // nothing is guessed; it costs a row, and at times a look at the issuer
 		return rates{network: rate{60, 2 * time.Second}}
+	case Passkey: // nor here; every look at the page to sign in asks
+		return rates{network: rate{120, time.Second}}
 	case Password:
 	}
 	return rates{

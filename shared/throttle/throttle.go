@@ -35,6 +35,7 @@ const (
 	Forgot   Kind = "forgot"   // asking for a link by mail
 	Link     Kind = "link"     // using a link, or a token that came by mail
 	SignOn   Kind = "sign_on"  // beginning a sign-in at an issuer
+	Passkey  Kind = "passkey"  // asking for a passkey before anybody is known
 )
 
 // Keys are what an attempt is counted by.

@@ -209,7 +209,6 @@ func TestNoListRunsAsAFormula(t *testing.T) {
 		a := p.do("GET", r.target, key, "", head("Accept", "text/csv"))
 		if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/csv") || a.header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Fatalf("%v %s", a.header, a)
-			t.Fatalf("%v %s", a.header, a)
 		}
 		records, err := csv.NewReader(strings.NewReader(string(a.body))).ReadAll()
 		must(t, err)

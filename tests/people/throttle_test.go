@@ -96,3 +96,21 @@ func TestAskingForLinksIsSlowedDown(t *testing.T) {
 	}
 	m.post("/v1/password/forgot", object{"email": "bob@example.com"}).want(http.StatusTooManyRequests)
 }
+
+func TestAskingForPasskeysIsSlowedDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	status := 0
+	for range 200 {
+		if status = b.post("/v1/sign-in/passkey/options", object{}).status; status != http.StatusOK {
+			break
+		}
+	}
+	if status != http.StatusTooManyRequests {
+		t.Errorf("after two hundred at once: %d", status)
+	}
+	if other := b.at("203.0.113.9").post("/v1/sign-in/passkey/options", object{}); other.status != http.StatusOK {
+		t.Errorf("from another network: %d", other.status)
+	}
+}
