@@ -10,9 +10,7 @@ import (
 	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/fault"
-	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/member"
-	"github.com/aiaas/aiaas/shared/session"
 )
 
 // held reads a member under the organisation's lock.
@@ -117,18 +115,7 @@ func endAllSessions(ctx context.Context, tx pgx.Tx, r member.Ref, cause audit.Re
 	if err := lockHolder(ctx, tx, r.OrgID, r.ID); err != nil {
 		return err
 	}
-	ended, err := endSessions(ctx, tx, `org_id = $1 AND holder_id = $4`, r.OrgID, cause.At, reason, r.ID)
-	if err != nil {
-		return err
-	}
-	for _, s := range ended {
-		rec := cause.With(map[string]any{"holder_id": s.HolderID, "kind": string(s.Kind), "reason": reason})
-		rec.ID, rec.Action, rec.Target = id.New(id.Audit), session.ActionEnd, s.ID
-		if err := writeAudit(ctx, tx, "accounts", rec); err != nil {
-			return err
-		}
-	}
-	return nil
+	return endFor(ctx, tx, ending{cause: cause, reason: reason, where: `holder_id = $4`, is: r.ID})
 }
 
 // readScopes adds what the member's keys grant.

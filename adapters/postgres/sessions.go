@@ -174,22 +174,17 @@ func makeRoom(ctx context.Context, tx pgx.Tx, kept session.Saved) error {
 	if kept.Most <= 0 {
 		return nil
 	}
-	ended, err := endSessions(ctx, tx, `org_id = $1 AND (org_id, session_id) IN (
-		SELECT x.org_id, x.session_id FROM accounts.sessions x
-		 WHERE x.org_id = $1 AND x.holder_id = $4 AND x.ended_at IS NULL AND x.expires_at > $2 AND x.session_id <> $6
-		 ORDER BY x.created_at DESC, x.session_id DESC OFFSET $5)`,
-		v.OrgID, kept.Record.At, "there are too many", v.HolderID, kept.Most-1, v.ID)
+	var oldest []string
+	err := tx.QueryRow(ctx, `
+		SELECT coalesce(array_agg(old.session_id), '{}') FROM (
+		  SELECT x.session_id FROM accounts.sessions x
+		   WHERE x.org_id = $1 AND x.holder_id = $2 AND x.ended_at IS NULL AND x.expires_at > $3 AND x.session_id <> $4
+		   ORDER BY x.created_at DESC, x.session_id DESC OFFSET $5) old`,
+		v.OrgID, v.HolderID, kept.Record.At, v.ID, kept.Most-1).Scan(&oldest)
 	if err != nil {
-		return err
+		return fmt.Errorf("find oldest sessions: %w", err)
 	}
-	for _, old := range ended {
-		rec := kept.Record.With(map[string]any{"holder_id": old.HolderID, "kind": string(old.Kind), "reason": "there are too many"})
-		rec.ID, rec.Action, rec.Target = id.New(id.Audit), session.ActionEnd, old.ID
-		if err := writeAudit(ctx, tx, "accounts", rec); err != nil {
-			return err
-		}
-	}
-	return nil
+	return endFor(ctx, tx, ending{cause: kept.Record, reason: "there are too many", where: `session_id = ANY ($4)`, is: oldest})
 }
 
 // endSessions ends the sessions of a condition, of which $1, $2 and $3 are the
@@ -206,6 +201,30 @@ func endSessions(ctx context.Context, tx pgx.Tx, where string, args ...any) ([]s
 		return nil, fmt.Errorf("end sessions: %w", err)
 	}
 	return list, nil
+}
+
+// ending is why sessions of an organisation end: an act that has a record of its own.
+type ending struct {
+	cause  audit.Record
+	reason string
+	where  string // a condition on $4
+	is     any
+}
+
+// endFor ends sessions in the transaction of what ends them, each with its record.
+func endFor(ctx context.Context, tx pgx.Tx, e ending) error {
+	ended, err := endSessions(ctx, tx, `org_id = $1 AND `+e.where, e.cause.OrgID, e.cause.At, e.reason, e.is)
+	if err != nil {
+		return err
+	}
+	for _, s := range ended {
+		rec := e.cause.With(map[string]any{"holder_id": s.HolderID, "kind": string(s.Kind), "reason": e.reason})
+		rec.ID, rec.Action, rec.Target = id.New(id.Audit), session.ActionEnd, s.ID
+		if err := writeAudit(ctx, tx, "accounts", rec); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const sessionColumns = `org_id, session_id, holder_id, kind, means, connection, client, scopes, mfa, proved_at, address, user_agent, created_at, seen_at, expires_at`

@@ -117,9 +117,21 @@ func (s *SSO) VerifyDomain(ctx context.Context, org, domainID string, rec audit.
 	return d, err
 }
 
-// RemoveDomain implements [sso.Domains].
+// RemoveDomain implements [sso.Domains]. The sessions of who came in by it end: nobody
+// vouches for him any more.
 func (s *SSO) RemoveDomain(ctx context.Context, org, domainID string, rec audit.Record) error {
 	return s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		d, err := getDomain(ctx, tx, org, domainID)
+		if err != nil {
+			return err
+		}
+		err = endFor(ctx, tx, ending{
+			cause: rec, reason: "its domain was removed", is: d.Name,
+			where: `connection <> '' AND holder_id IN (SELECT user_id FROM accounts.users WHERE split_part(email, '@', 2) = $4)`,
+		})
+		if err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, `DELETE FROM accounts.sso_domains WHERE org_id = $1 AND domain_id = $2`, org, domainID)
 		switch {
 		case err != nil:
@@ -264,7 +276,11 @@ func (s *SSO) ChangeConnection(ctx context.Context, org, connectionID string, ed
 		if err != nil {
 			return fmt.Errorf("update connection: %w", err)
 		}
-		changed = c
+		if changed = c; before.Enabled && !c.Enabled {
+			if err := endConnection(ctx, tx, connectionID, rec); err != nil {
+				return err
+			}
+		}
 		return writeAudit(ctx, tx, "accounts", rec)
 	})
 	return changed, err
@@ -283,8 +299,17 @@ func (s *SSO) DeleteConnection(ctx context.Context, org, connectionID string, re
 		if _, err := tx.Exec(ctx, `DELETE FROM accounts.sso_connections WHERE org_id = $1 AND connection_id = $2`, org, connectionID); err != nil {
 			return fmt.Errorf("delete connection: %w", err)
 		}
-		return writeAudit(ctx, tx, "accounts", rec(c))
+		cause := rec(c)
+		if err := endConnection(ctx, tx, connectionID, cause); err != nil {
+			return err
+		}
+		return writeAudit(ctx, tx, "accounts", cause)
 	})
+}
+
+// endConnection ends the sessions that a connection has let in.
+func endConnection(ctx context.Context, tx pgx.Tx, connectionID string, cause audit.Record) error {
+	return endFor(ctx, tx, ending{cause: cause, reason: "its single sign-on was taken away", where: `connection = $4`, is: connectionID})
 }
 
 const selectIdentities = `
@@ -340,6 +365,12 @@ func (s *SSO) Unlink(ctx context.Context, org, identityID string, check func(sso
 		}
 		if _, err := tx.Exec(ctx, `DELETE FROM accounts.sso_identities WHERE org_id = $1 AND identity_id = $2`, org, identityID); err != nil {
 			return fmt.Errorf("delete identity: %w", err)
+		}
+		err = endFor(ctx, tx, ending{
+			cause: rec, reason: "its identity was unlinked", where: `ARRAY[connection, holder_id] = $4`, is: []string{i.ConnectionID, i.UserID},
+		})
+		if err != nil {
+			return err
 		}
 		return writeAudit(ctx, tx, "accounts", rec)
 	})

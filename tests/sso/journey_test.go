@@ -439,3 +439,49 @@ func TestProvingOneselfAgainAtTheIssuer(t *testing.T) {
 		w.with(w.corp.owner).do(http.MethodPost, "/v1/session/step-up/sso", map[string]any{}).want(t, 403)
 	})
 }
+
+// What an issuer has let in does not outlive the trust in it.
+func TestSessionsEndWithTheTrustInTheIssuer(t *testing.T) {
+	w := start(t)
+	w.corp.domain("corp.example")
+	d := w.startDirectory()
+	c := d.connect(w.corp, w.corp.owner, map[string]any{"default_role": "analyst"})
+	d.people(map[string]any{"ada@corp.example": person("ada-1")})
+	desk, connection := w.with(w.corp.owner), "/v1/sso/connections/"+c.text("id")
+	byPassword := w.corp.member("eve@corp.example", "analyst")
+	w.password(byPassword, herons)
+	own := w.browser()
+	own.byPassword("eve@corp.example", w.corp.org).want(t, 200)
+	ends := func(what string, act func()) {
+		t.Helper()
+		b := w.browser()
+		if at := b.signIn("ada@corp.example", ""); at != "/account" {
+			t.Fatalf("before %s it ended at %q: %s", what, at, w.log)
+		}
+		act()
+		end := time.Now().Add(5 * time.Second)
+		for b.do(http.MethodGet, "/v1/me", nil).status != http.StatusUnauthorized {
+			if time.Now().After(end) {
+				t.Fatalf("the session outlives %s", what)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	ends("an identity that is unlinked", func() {
+		list := desk.do(http.MethodGet, "/v1/sso/identities", nil).want(t, 200).list("data")
+		desk.do(http.MethodDelete, "/v1/sso/identities/"+list[0].text("id"), nil).want(t, 204)
+	})
+	ends("a connection that is turned off", func() {
+		desk.do(http.MethodPatch, connection, map[string]any{"enabled": false}).want(t, 200)
+	})
+	desk.do(http.MethodPatch, connection, map[string]any{"enabled": true}).want(t, 200)
+	ends("a domain that is removed", func() {
+		list := desk.do(http.MethodGet, "/v1/sso/domains", nil).want(t, 200).list("data")
+		desk.do(http.MethodDelete, "/v1/sso/domains/"+list[0].text("id"), nil).want(t, 204)
+	})
+	w.corp.domain("corp.example")
+	ends("a connection that is deleted", func() { desk.do(http.MethodDelete, connection, nil).want(t, 204) })
+	if a := own.do(http.MethodGet, "/v1/me", nil); a.status != http.StatusOK {
+		t.Errorf("a session by password: %d", a.status)
+	}
+}
