@@ -25,6 +25,8 @@ type Service struct {
 	Manager *Manager
 	Members Members
 	Entry   Entry
+	// Entered remembers where a person works, for his next sign-in.
+	Entered func(ctx context.Context, userID, org string) error
 }
 
 // own are the sessions that the caller may see and end: his own, everywhere. One of
@@ -153,6 +155,9 @@ func (s *Service) Switch(ctx context.Context, p authz.Principal, org, address, a
 		return Opened{}, none
 	}
 	if err != nil {
+		return Opened{}, err
+	}
+	if err := s.Entered(ctx, userID, org); err != nil {
 		return Opened{}, err
 	}
 	return opened, s.Manager.End(ctx, p.OrgID, p.KeyID, "its holder went to another organization")

@@ -180,12 +180,15 @@ func TestToAnotherOrganisation(t *testing.T) {
 	if o, _ := me["organization"].(object); o["id"] != w.two.id {
 		t.Errorf("me: %v", me)
 	}
+	if s, _ := w.browser().signsIn(ada)["session"].(object); s["organization_id"] != w.two.id {
+		t.Errorf("the next sign-in leads to %v", s)
+	}
 	third := w.organization("Third")
 	for _, org := range []string{third.id, "org_00000000000000000000000000000000", "x"} {
 		b.post("/v1/session/organization", object{"organization_id": org}).want(http.StatusNotFound)
 	}
 	b.post("/v1/session/organization", object{"organization_id": w.two.id}).want(http.StatusConflict)
-	if n := w.scalar(`SELECT count(*)::text FROM accounts.sessions WHERE holder_id = '%s' AND ended_at IS NULL`, ada.id); n != "1" {
+	if n := w.scalar(`SELECT count(*)::text FROM accounts.sessions WHERE holder_id = '%s' AND ended_at IS NULL`, ada.id); n != "2" {
 		t.Errorf("%s sessions are left", n)
 	}
 }

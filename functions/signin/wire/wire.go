@@ -99,6 +99,9 @@ func (b *bench) services(ctx context.Context) (s signinfunction.Services, err er
 	if s.SSO, err = b.singleSignOn(ctx, s); err != nil {
 		return s, err
 	}
-	s.Sessions = &session.Service{Manager: b.sessions, Members: postgres.NewMembers(b.accounts), Entry: gate}
+	s.Sessions = &session.Service{
+		Manager: b.sessions, Members: postgres.NewMembers(b.accounts), Entry: gate,
+		Entered: func(ctx context.Context, userID, org string) error { return store.Entered(ctx, userID, org, nil) },
+	}
 	return s, nil
 }
