@@ -68,7 +68,7 @@ func (s *server) VerifyClient(ctx context.Context, r *op.Request[op.ClientCreden
 		}
 		return &client{public: c}, nil
 	}
-	p, err := s.Service.Authenticate(ctx, d.ClientID, d.ClientSecret)
+	p, err := s.Service.Authenticate(ctx, d.ClientID, d.ClientSecret, callOf(ctx).from)
 	if err != nil {
 		return nil, s.refuse(ctx, err)
 	}
@@ -144,7 +144,7 @@ func (s *server) Revocation(ctx context.Context, r *op.ClientRequest[oidc.Revoca
 
 // Introspect implements [op.Server].
 func (s *server) Introspect(ctx context.Context, r *op.Request[op.IntrospectionRequest]) (*op.Response, error) {
-	p, err := s.Service.Authenticate(ctx, r.Data.ClientID, r.Data.ClientSecret)
+	p, err := s.Service.Authenticate(ctx, r.Data.ClientID, r.Data.ClientSecret, callOf(ctx).from)
 	if err != nil {
 		return nil, s.refuse(ctx, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -35,7 +36,9 @@ const (
 	keepBad   = 10 * time.Second
 	maxKept   = 1000 // issuers
 	maxGroups = 1000
-	maxText   = 255 // of a subject, as the standard has it, and of other short texts
+	// maxErrorText is how much of an error is kept, in bytes.
+	maxErrorText = 200
+	maxText      = 255 // of a subject, as the standard has it, and of other short texts
 )
 
 // algorithms are those that a token may be signed by: an issuer's secret is not with us,
@@ -177,7 +180,29 @@ func unreached(err error) bool {
 }
 
 func trouble(kind sso.Trouble, text string, err error) error {
-	return &sso.IssuerError{Trouble: kind, Text: text, Err: err}
+	return &sso.IssuerError{Trouble: kind, Text: text, Err: clip(err)}
+}
+
+// clip makes of an error one that is short and of one line: libraries put into theirs
+// whatever an issuer has answered, and it is kept, and logged as often as anybody likes.
+func clip(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText]
+	}
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
+	if text == err.Error() {
+		return err
+	}
+	return errors.New(strings.Clone(text)) // what is kept must not keep the whole
 }
 
 // check refuses what the platform can't use, or a browser should not be sent to.

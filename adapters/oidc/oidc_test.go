@@ -1,9 +1,11 @@
 package oidc_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -12,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -407,5 +411,19 @@ func TestCheckingHarmsNobody(t *testing.T) {
 	clock.Store(int64(2 * time.Hour))
 	if _, err := s.Begin(t.Context(), client(i), attempt); err == nil {
 		t.Error("it has been down for two hours, and can be used")
+	}
+}
+
+// What an issuer answers is not written down at length.
+func TestAnErrorIsShort(t *testing.T) {
+	i, clock := oidctest.New(t), new(atomic.Int64)
+	i.Handle = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = w.Write(bytes.Repeat([]byte("a\n\x1b\u0085\xff"), 50<<10))
+		return true
+	}
+	err := issuers(clock).Check(t.Context(), i.URL)
+	if err == nil || len(err.Error()) > 400 || strings.ContainsFunc(err.Error(), unicode.IsControl) || !utf8.ValidString(err.Error()) {
+		t.Errorf("%d bytes: %.500q", len(fmt.Sprint(err)), err)
 	}
 }

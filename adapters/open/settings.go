@@ -32,7 +32,7 @@ type Settings struct {
 	UpstreamIdle   time.Duration `env:"AIAAS_UPSTREAM_IDLE_TIMEOUT" envDefault:"2m" doc:"longest silence of a backend, before its first byte and between two"`
 	Grace          time.Duration `env:"AIAAS_SHUTDOWN_GRACE" envDefault:"30s" doc:"how long the process may take to end after SIGTERM; running requests are cut a third, at most 5s, before"`
 	DrainDelay     time.Duration `env:"AIAAS_DRAIN_DELAY" envDefault:"1s" doc:"after SIGTERM, how long new connections are still served while /readyz says no; counts towards the grace, at most half of it"`
-	TrustedProxies string        `env:"AIAAS_TRUSTED_PROXIES" doc:"networks of proxies whose X-Forwarded-For is believed, separated by commas"`
+	TrustedProxies string        `env:"AIAAS_TRUSTED_PROXIES" doc:"networks of proxies whose X-Forwarded-For is believed, separated by commas; also decides by which address attempts to sign in are slowed down: behind a proxy that is not named, all people share one"`
 	// Networks that are not of the public Internet, and that may be connected to all the same.
 	BackendNetworks string        `env:"AIAAS_BACKEND_NETWORKS" doc:"private networks in which backends may be, as in 10.0.0.0/8, separated by commas; serve on a loopback address allows loopback besides"`
 	WebhookNetworks string        `env:"AIAAS_WEBHOOK_NETWORKS" doc:"private networks in which webhooks may be, also without TLS, separated by commas; 127.0.0.0/8 to try them on this machine"`

@@ -58,7 +58,7 @@ func foundOrg(ctx context.Context, tx pgx.Tx, o apikey.FoundedOrg) error {
 		return fmt.Errorf("create organisation: %w", err)
 	}
 	for _, key := range o.Keys {
-		if err := insertKey(ctx, tx, key.Key, key.Hash); err != nil {
+		if err := insertKey(ctx, tx, key.Key, key.Hash, ""); err != nil {
 			return err
 		}
 	}

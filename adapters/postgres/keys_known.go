@@ -36,8 +36,8 @@ func seenSecrets(ctx context.Context, tx pgx.Tx, org string, owners []string) ([
 		  FROM accounts.api_keys k JOIN accounts.api_key_overlaps v ON v.org_id = k.org_id AND v.key_id = k.key_id, unnest(v.secret_by) AS s(by)
 		 WHERE k.org_id = $1 AND k.owner_id = ANY ($2) AND k.revoked_at IS NULL AND s.by <> k.owner_id
 		 UNION ALL
-		SELECT c.secret_id, 'client secret …' || c.hint, $3, c.account_id, c.seen_by, NULL
-		  FROM accounts.client_secrets c WHERE c.org_id = $1 AND c.account_id = ANY ($2) AND c.seen_by <> c.account_id
+		SELECT c.secret_id, 'client secret …' || c.hint, $3, c.account_id, s.by, NULL
+		  FROM accounts.client_secrets c, unnest(c.seen_by) AS s(by) WHERE c.org_id = $1 AND c.account_id = ANY ($2) AND s.by <> c.account_id
 		 ORDER BY 1`, org, owners, fromScopes(append(authz.Scopes(), authz.Platform))) // a client secret is good for all that the role gives
 	if err != nil {
 		return nil, fmt.Errorf("query known secrets: %w", err)

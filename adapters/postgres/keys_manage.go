@@ -42,7 +42,7 @@ func (k *Keys) AddKey(ctx context.Context, org string, p apikey.Place, draft fun
 		if err != nil {
 			return err
 		}
-		if err := insertKey(ctx, tx, d.Key, d.Hash); err != nil {
+		if err := insertKey(ctx, tx, d.Key, d.Hash, d.By); err != nil {
 			return err
 		}
 		return writeAudit(ctx, tx, "accounts", d.Record)
@@ -148,6 +148,10 @@ func replaceSecret(ctx context.Context, tx pgx.Tx, was apikey.Key, c apikey.Chan
 	if c.Secret == nil {
 		return nil
 	}
+	seen, err := witnesses(ctx, tx, was.OrgID, credential{id: c.Secret.ByKey, owners: []string{c.Secret.By}, at: c.Key.SecretAt})
+	if err != nil {
+		return err
+	}
 	if _, err := tx.Exec(ctx, `DELETE FROM accounts.api_key_overlaps WHERE org_id = $1 AND key_id = $2`, was.OrgID, was.ID); err != nil {
 		return fmt.Errorf("end overlap: %w", err)
 	}
@@ -160,21 +164,41 @@ func replaceSecret(ctx context.Context, tx pgx.Tx, was apikey.Key, c apikey.Chan
 			return fmt.Errorf("begin overlap: %w", err)
 		}
 	}
-	_, err := tx.Exec(ctx, `
-		UPDATE accounts.api_keys SET hash = $3, fingerprint = $4, secret_at = $5, rotate_by = $6, secret_by = `+seenBy("$8", "$7")+`
+	_, err = tx.Exec(ctx, `
+		UPDATE accounts.api_keys SET hash = $3, fingerprint = $4, secret_at = $5, rotate_by = $6, secret_by = $7
 		 WHERE org_id = $1 AND key_id = $2`,
-		was.OrgID, was.ID, c.Secret.Hash[:], c.Key.Fingerprint, c.Key.SecretAt, nullable(c.Key.RotateBy), c.Secret.By, c.Secret.ByKey)
+		was.OrgID, was.ID, c.Secret.Hash[:], c.Key.Fingerprint, c.Key.SecretAt, nullable(c.Key.RotateBy), seen)
 	if err != nil {
 		return fmt.Errorf("replace secret: %w", err)
 	}
 	return nil
 }
 
-// seenBy are those who may get to see a secret that somebody asks for with a key: he,
-// and whoever has seen the secret of that key. Else a key that one makes for another
-// would be a way to a secret that only the other seems to know.
-func seenBy(key, owner string) string {
-	return `ARRAY(SELECT unnest(b.secret_by) FROM accounts.api_keys b WHERE b.org_id = $1 AND b.key_id = ` + key + ` UNION SELECT ` + owner + `::text ORDER BY 1)`
+// credential is what somebody asks by for a new secret.
+type credential struct {
+	id     string // of a key or a session; "": the platform itself asks
+	owners []string
+	at     time.Time
+}
+
+// witnesses are those who may get to see a secret that somebody asks for: he, and
+// whoever may have seen the secret that he asks by: of a key, the one before it too
+// while that works; of a program's session, the one that it began with. Else what one
+// makes for another would be a way to a secret that only the other seems to know.
+func witnesses(ctx context.Context, tx pgx.Tx, org string, c credential) (seen []string, err error) {
+	if c.id == "" {
+		return c.owners, nil
+	}
+	err = tx.QueryRow(ctx, `
+		SELECT ARRAY(
+		  SELECT unnest(k.secret_by) FROM accounts.api_keys k WHERE k.org_id = $1 AND k.key_id = $2
+		   UNION SELECT unnest(v.secret_by) FROM accounts.api_key_overlaps v WHERE v.org_id = $1 AND v.key_id = $2 AND v.valid_until > $4
+		   UNION SELECT unnest(s.seen_by) FROM accounts.sessions s WHERE s.org_id = $1 AND s.session_id = $2
+		   UNION SELECT unnest($3::text[]) ORDER BY 1)`, org, c.id, c.owners, c.at).Scan(&seen)
+	if err != nil {
+		return nil, fmt.Errorf("read who has seen the credential: %w", err)
+	}
+	return seen, nil
 }
 
 // updateKey writes what can change without the secret.
@@ -292,17 +316,21 @@ func (k *Keys) NoteUses(ctx context.Context, uses []apikey.Use) error {
 	return translate(err)
 }
 
-// insertKey writes a key, that of a founding too.
-func insertKey(ctx context.Context, tx pgx.Tx, key apikey.Key, h apikey.Hash) error {
-	_, err := tx.Exec(ctx, `
+// insertKey writes a key that is asked for by a credential; that of a founding by none.
+func insertKey(ctx context.Context, tx pgx.Tx, key apikey.Key, h apikey.Hash, by string) error {
+	seen, err := witnesses(ctx, tx, key.OrgID, credential{id: by, owners: []string{key.SecretBy}, at: key.CreatedAt})
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `
 		INSERT INTO accounts.api_keys (org_id, key_id, project_id, name, environment, hash, fingerprint, scopes, models,
 		       requests_per_minute, tokens_per_minute, concurrent_requests, expires_at, created_by, created_at,
 		       kind, owner_id, ip_allow, secret_at, rotate_by, secret_by)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18::text[]::cidr[], $19, $20, `+seenBy("$14", "$21")+`)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18::text[]::cidr[], $19, $20, $21)`,
 		key.OrgID, key.ID, key.ProjectID, key.Name, key.Environment, h[:], key.Fingerprint, fromScopes(key.Scopes), key.Models,
 		key.Limits.RequestsPerMinute, key.Limits.TokensPerMinute, key.Limits.ConcurrentRequests,
 		nullable(key.ExpiresAt), key.CreatedBy, key.CreatedAt,
-		key.Kind, key.OwnerID, fromNetworks(key.IPs), key.SecretAt, nullable(key.RotateBy), key.SecretBy)
+		key.Kind, key.OwnerID, fromNetworks(key.IPs), key.SecretAt, nullable(key.RotateBy), seen)
 	switch {
 	case sqlState(err) == stateForeignKey:
 		return fault.New(fault.NotFound, "there is no such project").At("project_id")

@@ -112,7 +112,7 @@ func (s *Members) Remove(ctx context.Context, r member.Ref, heirID string, edit 
 
 // endAllSessions ends what a member or a program acts by without a key.
 func endAllSessions(ctx context.Context, tx pgx.Tx, r member.Ref, cause audit.Record, reason string) error {
-	if err := lockHolder(ctx, tx, r.OrgID, r.ID); err != nil {
+	if err := lockHolder(ctx, tx, r.ID); err != nil {
 		return err
 	}
 	return endFor(ctx, tx, ending{cause: cause, reason: reason, where: `holder_id = $4`, is: r.ID})

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,9 +67,10 @@ func (s *OAuth) Decide(ctx context.Context, who oauth.Who, requestID string, d o
 	return s.db.AsUserIn(ctx, who.OrgID, who.UserID, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			UPDATE accounts.oauth_requests
-			   SET decided_at = $4, approved = $5, granted = $6, mfa = $7, means = $8, connection = $9, proved_at = $10, code_hash = $11, code_expires = $12
+			   SET decided_at = $4, approved = $5, granted = $6, mfa = $7, means = $8, connection = $9, proved_at = $10, approved_in = $11,
+			       code_hash = $12, code_expires = $13
 			 WHERE org_id = $1 AND user_id = $2 AND request_id = $3 AND decided_at IS NULL AND expires_at > $4`,
-			who.OrgID, who.UserID, requestID, d.At, d.Approved, fromScopes(d.Granted), d.Proof.MFA, d.Proof.Means, d.Proof.Connection, d.Proof.At,
+			who.OrgID, who.UserID, requestID, d.At, d.Approved, fromScopes(d.Granted), d.Proof.MFA, d.Proof.Means, d.Proof.Connection, d.Proof.At, d.Proof.SessionID,
 			d.CodeHash, orNull(d.CodeExpires))
 		switch {
 		case err != nil:
@@ -88,10 +90,10 @@ func (s *OAuth) UseCode(ctx context.Context, hash []byte, at time.Time) (oauth.C
 	var sessionID *string
 	err := s.db.pool.QueryRow(ctx, `
 		SELECT state, org_id, request_id, user_id, client_id, redirect_uri, nonce, challenge, granted, openid, offline,
-		       mfa, means, connection, proved_at, code_expires, session_id
+		       mfa, means, connection, proved_at, approved_in, code_expires, session_id
 		  FROM accounts.use_code($1, $2)`, hash, at).Scan(
 		&c.State, &c.OrgID, &c.RequestID, &c.UserID, &c.ClientID, &c.RedirectURI, &c.Nonce, &c.Challenge, &granted, &c.OpenID, &c.Offline,
-		&c.Proof.MFA, &c.Proof.Means, &c.Proof.Connection, &proved, &c.Expires, &sessionID)
+		&c.Proof.MFA, &c.Proof.Means, &c.Proof.Connection, &proved, &c.Proof.SessionID, &c.Expires, &sessionID)
 	if err != nil {
 		return c, translate(fmt.Errorf("use code: %w", err))
 	}
@@ -209,8 +211,8 @@ func (s *OAuth) Attempt(ctx context.Context, key string, window time.Duration, a
 // Prune implements [oauth.Store].
 func (s *OAuth) Prune(ctx context.Context, now time.Time, limit int) (oauth.Pruned, error) {
 	var p oauth.Pruned
-	err := s.db.pool.QueryRow(ctx, `SELECT requests, devices, grants, keys FROM accounts.prune_oauth($1, $2)`, now, limit).
-		Scan(&p.Requests, &p.Devices, &p.Grants, &p.Keys)
+	err := s.db.pool.QueryRow(ctx, `SELECT requests, devices, grants, attempts, keys FROM accounts.prune_oauth($1, $2)`, now, limit).
+		Scan(&p.Requests, &p.Devices, &p.Grants, &p.Attempts, &p.Keys)
 	if err != nil {
 		return p, translate(fmt.Errorf("prune: %w", err))
 	}
@@ -258,9 +260,10 @@ func (s *OAuth) DecideDevice(ctx context.Context, who oauth.Who, userCode string
 	return s.db.AsUserIn(ctx, who.OrgID, who.UserID, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			UPDATE accounts.oauth_devices
-			   SET org_id = $1, user_id = $2, decided_at = $4, approved = $5, granted = $6, mfa = $7, means = $8, connection = $9, proved_at = $10
+			   SET org_id = $1, user_id = $2, decided_at = $4, approved = $5, granted = $6, mfa = $7, means = $8, connection = $9, proved_at = $10,
+			       approved_in = $11
 			 WHERE user_code = $3 AND decided_at IS NULL AND expires_at > $4`,
-			who.OrgID, who.UserID, userCode, d.At, d.Approved, fromScopes(d.Granted), d.Proof.MFA, d.Proof.Means, d.Proof.Connection, d.Proof.At)
+			who.OrgID, who.UserID, userCode, d.At, d.Approved, fromScopes(d.Granted), d.Proof.MFA, d.Proof.Means, d.Proof.Connection, d.Proof.At, d.Proof.SessionID)
 		switch {
 		case err != nil:
 			return fmt.Errorf("decide device: %w", err)
@@ -279,8 +282,8 @@ func (s *OAuth) PollDevice(ctx context.Context, hash []byte, clientID string, at
 	var proved *time.Time
 	var means string
 	err := s.db.pool.QueryRow(ctx, `
-		SELECT state, org_id, user_id, granted, openid, offline, mfa, means, connection, proved_at FROM accounts.poll_device($1, $2, $3)`, hash, clientID, at).Scan(
-		&p.State, &org, &user, &granted, &p.OpenID, &p.Offline, &p.Proof.MFA, &means, &p.Proof.Connection, &proved)
+		SELECT state, org_id, user_id, granted, openid, offline, mfa, means, connection, proved_at, approved_in FROM accounts.poll_device($1, $2, $3)`, hash, clientID, at).Scan(
+		&p.State, &org, &user, &granted, &p.OpenID, &p.Offline, &p.Proof.MFA, &means, &p.Proof.Connection, &proved, &p.Proof.SessionID)
 	if err != nil {
 		return p, translate(fmt.Errorf("poll device: %w", err))
 	}
@@ -295,7 +298,7 @@ func (s *OAuth) PollDevice(ctx context.Context, hash []byte, clientID string, at
 func (s *OAuth) Program(ctx context.Context, accountID string) (oauth.Program, error) {
 	p := oauth.Program{ID: accountID}
 	rows, err := s.db.pool.Query(ctx, `
-		SELECT org_id, name, role, permissions, coalesce(role_reach, ''), project_ids, project_roles, secret_id, hash
+		SELECT org_id, name, role, permissions, coalesce(role_reach, ''), project_ids, project_roles, secret_id, hash, seen_by
 		  FROM accounts.lookup_client($1)`, accountID)
 	if err != nil {
 		return p, translate(fmt.Errorf("look up client: %w", err))
@@ -303,8 +306,8 @@ func (s *OAuth) Program(ctx context.Context, accountID string) (oauth.Program, e
 	var permissions, projects, roles []string
 	var kept oauth.KeptSecret
 	sub := &p.Subject
-	_, err = pgx.ForEachRow(rows, []any{&sub.OrgID, &p.Name, &sub.Role, &permissions, &sub.Custom.Reach, &projects, &roles, &kept.ID, &kept.Hash}, func() error {
-		p.Secrets = append(p.Secrets, oauth.KeptSecret{ID: kept.ID, Hash: append([]byte(nil), kept.Hash...)})
+	_, err = pgx.ForEachRow(rows, []any{&sub.OrgID, &p.Name, &sub.Role, &permissions, &sub.Custom.Reach, &projects, &roles, &kept.ID, &kept.Hash, &kept.SeenBy}, func() error {
+		p.Secrets = append(p.Secrets, oauth.KeptSecret{ID: kept.ID, Hash: slices.Clone(kept.Hash), SeenBy: slices.Clone(kept.SeenBy)})
 		return nil
 	})
 	switch {

@@ -57,9 +57,13 @@ func (s *ClientSecrets) AddSecret(ctx context.Context, made oauth.Secret, hash [
 		if err != nil {
 			return err
 		}
+		seen, err := witnesses(ctx, tx, made.OrgID, credential{id: made.By, owners: made.SeenBy, at: made.CreatedAt})
+		if err != nil {
+			return err
+		}
 		_, err = tx.Exec(ctx, `
 			INSERT INTO accounts.client_secrets (org_id, secret_id, account_id, hash, hint, created_by, seen_by, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, made.OrgID, made.ID, made.AccountID, hash, made.Hint, made.CreatedBy, made.SeenBy, made.CreatedAt)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, made.OrgID, made.ID, made.AccountID, hash, made.Hint, made.CreatedBy, seen, made.CreatedAt)
 		if err != nil {
 			return fmt.Errorf("insert client secret: %w", err)
 		}

@@ -3,11 +3,15 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/aiaas/aiaas/adapters/postgres"
+	"github.com/aiaas/aiaas/shared/apikey"
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
@@ -246,7 +250,7 @@ func TestClientSecretsAreKeptToTheirAccount(t *testing.T) {
 			return record(t.Context(), made.OrgID, "client_secret.create"), allowed
 		})
 	}
-	one := oauth.Secret{OrgID: "org_1", ID: "cs_1", AccountID: "sa_1", Hint: "h", CreatedBy: "user_2", SeenBy: "user_2", CreatedAt: noon()}
+	one := oauth.Secret{OrgID: "org_1", ID: "cs_1", AccountID: "sa_1", Hint: "h", CreatedBy: "user_2", SeenBy: []string{"user_2"}, CreatedAt: noon()}
 	must(t, add(one, nil))
 	refused := errors.New("refused")
 	other := one
@@ -258,7 +262,7 @@ func TestClientSecretsAreKeptToTheirAccount(t *testing.T) {
 	if err := add(other, nil); !fault.Is(err, fault.NotFound) {
 		t.Errorf("for another organisation's account: %v", err)
 	}
-	if list, _, err := secrets.Secrets(t.Context(), "org_1", "sa_1"); err != nil || len(list) != 1 || list[0].SeenBy != "user_2" {
+	if list, _, err := secrets.Secrets(t.Context(), "org_1", "sa_1"); err != nil || len(list) != 1 || !slices.Equal(list[0].SeenBy, []string{"user_2"}) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	p, err := s.Program(t.Context(), "sa_1")
@@ -327,4 +331,125 @@ func (plainBox) Open(sealed, context string) (string, error) {
 		return "", errors.New("sealed for another")
 	}
 	return sealed[len(prefix):], nil
+}
+
+// A grant begins before the end of the session that it was approved in, or not at all.
+func TestASessionComesOfOneThatLives(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := f.sessions()
+	from := func(sessionID, of string) session.Saved {
+		kept := saved(t.Context(), aSession("org_1", "user_1", sessionID, noon()), "")
+		kept.Session.Kind, kept.Session.MFA, kept.From = session.OAuth, true, of
+		return kept
+	}
+	browser := aSession("org_1", "user_1", "ses_browser", noon())
+	browser.MFA = true
+	elsewhere := aSession("org_2", "user_1", "ses_elsewhere", noon())
+	other := aSession("org_1", "user_2", "ses_other", noon())
+	over := aSession("org_1", "user_1", "ses_over", noon().Add(-12*time.Hour))
+	for _, v := range []session.Session{browser, elsewhere, other, over} {
+		keep(t, s.own, saved(t.Context(), v, v.ID))
+	}
+	keep(t, s.own, from("ses_1", "ses_browser"))
+	keep(t, s.own, from("ses_2", "ses_elsewhere")) // that one showed no second factor
+	if got := f.scalar(`SELECT string_agg(mfa::text, ' ' ORDER BY session_id) FROM accounts.sessions WHERE kind = 'oauth'`); got != "true false" {
+		t.Errorf("with a second factor: %s", got)
+	}
+	if _, err := s.own.End(t.Context(), session.Filter{OrgID: "org_1", ID: "ses_browser"}, noon(), "test", ending(t)); err != nil {
+		t.Fatal(err)
+	}
+	for name, of := range map[string]string{"one that has ended": "ses_browser", "one that is over": "ses_over", "another person's": "ses_other", "none": "ses_invented"} {
+		if err := s.own.Save(t.Context(), from("ses_late", of)); !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("of %s: %v", name, err)
+		}
+	}
+}
+
+// Whoever may have seen the credential that a secret is made by, may have seen the
+// secret: also when that credential is gone.
+func TestWhoHasSeenASecret(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := f.sessions()
+	f.exec(`INSERT INTO accounts.service_accounts (org_id, account_id, name, role, created_by, created_at, updated_at)
+		VALUES ('org_1', 'sa_1', 'one', 'analyst', 'x', now(), now())`)
+	client := saved(t.Context(), aSession("org_1", "sa_1", "ses_client", noon()), "")
+	client.Session.Kind, client.Session.Means, client.SeenBy = session.Client, session.Secret, []string{"user_1", "user_2"}
+	keep(t, s.own, client)
+	keep(t, s.own, saved(t.Context(), aSession("org_1", "user_2", "ses_person", noon()), "p"))
+	accounts := f.open(postgres.RoleAccounts)
+	keys, secrets := postgres.NewKeys(accounts), postgres.NewClientSecrets(accounts)
+	key := func(keyID, by, owner string) {
+		t.Helper()
+		k := aKey("org_1", keyID)
+		k.OwnerID, k.SecretBy = "sa_1", owner
+		must(t, keys.AddKey(t.Context(), "org_1", apikey.Place{OwnerID: "sa_1", ProjectID: k.ProjectID, At: noon()}, func(apikey.Grounds) (apikey.Draft, error) {
+			return apikey.Draft{Key: k, Hash: apikey.Hash([]byte(fmt.Sprintf("%-32s", keyID))), By: by, Record: record(t.Context(), "org_1", "key.create")}, nil
+		}))
+	}
+	rotate := func(keyID, by, owner string, until time.Time) {
+		t.Helper()
+		must(t, keys.ChangeKey(t.Context(), "org_1", keyID, func(k apikey.Key, _ apikey.Grounds) (apikey.Change, error) {
+			rec := record(t.Context(), "org_1", "key.rotate")
+			return apikey.Change{Key: k, Record: &rec, Secret: &apikey.Replacement{
+				Hash: apikey.Hash([]byte(fmt.Sprintf("%-32s", keyID+"'"))), By: owner, ByKey: by, Until: until,
+			}}, nil
+		}))
+	}
+	secret := func(secretID, by, owner string) {
+		t.Helper()
+		v := oauth.Secret{OrgID: "org_1", ID: secretID, AccountID: "sa_1", Hint: "h", CreatedBy: owner, SeenBy: []string{owner}, By: by, CreatedAt: noon()}
+		must(t, secrets.AddSecret(t.Context(), v, oauth.Hash(secretID), func(oauth.Account) (audit.Record, error) {
+			return record(t.Context(), "org_1", "client_secret.create"), nil
+		}))
+	}
+	secret("cs_person", "ses_person", "user_2")
+	secret("cs_client", "ses_client", "sa_1")
+	key("key_person", "ses_person", "user_2")
+	key("key_client", "ses_client", "sa_1")
+	key("key_key", "key_person", "sa_1")
+	secret("cs_key", "key_key", "sa_1")
+	// The key's secret is another's now, and the one before works for a while.
+	key("key_turned", "ses_person", "user_2")
+	rotate("key_turned", "ses_1", "user_1", noon().Add(time.Hour))
+	secret("cs_turned", "key_turned", "sa_1")
+	key("key_old", "ses_person", "user_2")
+	rotate("key_old", "ses_1", "user_1", noon().Add(-time.Second))
+	secret("cs_old", "key_old", "sa_1")
+	// A key that rotates itself, by the secret that is about to go.
+	rotate("key_turned", "key_turned", "sa_1", time.Time{})
+	got := f.scalar(`SELECT string_agg(id || ' ' || array_to_string(seen, ','), E'\n' ORDER BY id) FROM (
+		SELECT secret_id AS id, seen_by AS seen FROM accounts.client_secrets UNION ALL SELECT key_id, secret_by FROM accounts.api_keys WHERE owner_id = 'sa_1') x`)
+	want := `cs_client sa_1,user_1,user_2
+cs_key sa_1,user_2
+cs_old sa_1,user_1
+cs_person user_2
+cs_turned sa_1,user_1,user_2
+key_client sa_1,user_1,user_2
+key_key sa_1,user_2
+key_old user_1
+key_person user_2
+key_turned sa_1,user_1,user_2`
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("who has seen what (-want +got):\n%s", d)
+	}
+	p, err := f.programs().Program(t.Context(), "sa_1")
+	if err != nil || len(p.Secrets) == 0 || !slices.Equal(p.Secrets[0].SeenBy, []string{"sa_1", "user_1", "user_2"}) {
+		t.Errorf("a token is made by %+v, %v", p.Secrets, err)
+	}
+}
+
+func (f *fixture) programs() *postgres.OAuth { return postgres.NewOAuth(f.open(postgres.RoleIdentity)) }
+
+func TestWhatIsOverIsForgottenInBatches(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := f.oauth()
+	f.exec(`INSERT INTO accounts.oauth_attempts SELECT 'k' || i, '2020-01-01', 1 FROM generate_series(1, 5) i`)
+	for _, want := range []int64{2, 2, 1, 0} {
+		if n, err := s.Prune(t.Context(), noon(), 2); err != nil || n != (oauth.Pruned{Attempts: want}) {
+			t.Errorf("%+v, %v; want %d attempts", n, err, want)
+		}
+	}
 }

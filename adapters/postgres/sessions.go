@@ -105,10 +105,10 @@ func holderStanding(ctx context.Context, tx pgx.Tx, org, holderID string) (st se
 	return st, err
 }
 
-// lockHolder makes the beginnings of a holder's sessions, and the ends of all of
-// them, one after the other.
-func lockHolder(ctx context.Context, tx pgx.Tx, org, holderID string) error {
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('session ' || $1 || ' ' || $2, 0))`, org, holderID); err != nil {
+// lockHolder makes the beginnings of a holder's sessions, in whatever organisation, and
+// the ends of all of them, one after the other.
+func lockHolder(ctx context.Context, tx pgx.Tx, holderID string) error {
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('session ' || $1, 0))`, holderID); err != nil {
 		return fmt.Errorf("lock sessions: %w", err)
 	}
 	return nil
@@ -117,9 +117,16 @@ func lockHolder(ctx context.Context, tx pgx.Tx, org, holderID string) error {
 // Save implements [session.Store].
 func (s *Sessions) Save(ctx context.Context, kept session.Saved) error {
 	v := kept.Session
-	return s.db.InOrg(ctx, v.OrgID, func(tx pgx.Tx) error {
-		if err := lockHolder(ctx, tx, v.OrgID, v.HolderID); err != nil {
+	return s.db.AsUserIn(ctx, v.OrgID, v.HolderID, func(tx pgx.Tx) error {
+		if err := lockHolder(ctx, tx, v.HolderID); err != nil {
 			return err
+		}
+		if kept.From != "" {
+			of, err := mustLive(ctx, tx, kept)
+			if err != nil {
+				return err
+			}
+			v.MFA = v.MFA && of.mfa // which may have been taken back meanwhile
 		}
 		if st, err := holderStanding(ctx, tx, v.OrgID, v.HolderID); err != nil {
 			return err
@@ -128,13 +135,13 @@ func (s *Sessions) Save(ctx context.Context, kept session.Saved) error {
 		}
 		tag, err := tx.Exec(ctx, `
 			INSERT INTO accounts.sessions AS s (org_id, session_id, holder_id, kind, means, connection, client, scopes, mfa, proved_at, address, user_agent,
-			                               token_hash, created_at, seen_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, nullif($13, ''), $14, $15, $16)
+			                               token_hash, created_at, seen_at, expires_at, seen_by)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, nullif($13, ''), $14, $15, $16, coalesce($17::text[], '{}'))
 			ON CONFLICT (org_id, session_id) DO UPDATE
 			   SET token_hash = EXCLUDED.token_hash, means = EXCLUDED.means, mfa = EXCLUDED.mfa, proved_at = EXCLUDED.proved_at, seen_at = EXCLUDED.proved_at
 			 WHERE s.ended_at IS NULL AND s.holder_id = EXCLUDED.holder_id`,
 			v.OrgID, v.ID, v.HolderID, v.Kind, v.Means, v.Connection, v.Client, fromScopesOrNull(v.Scopes), v.MFA, v.ProvedAt, v.Address, v.UserAgent,
-			kept.Hash, v.CreatedAt, v.SeenAt, v.ExpiresAt)
+			kept.Hash, v.CreatedAt, v.SeenAt, v.ExpiresAt, kept.SeenBy)
 		switch {
 		case err != nil:
 			return fmt.Errorf("save session: %w", err)
@@ -146,6 +153,20 @@ func (s *Sessions) Save(ctx context.Context, kept session.Saved) error {
 		}
 		return writeAudit(ctx, tx, "accounts", kept.Record)
 	})
+}
+
+// origin is a session that another comes of.
+type origin struct{ mfa bool }
+
+// mustLive refuses a session that comes of one that has ended.
+func mustLive(ctx context.Context, tx pgx.Tx, kept session.Saved) (of origin, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT mfa FROM accounts.sessions WHERE session_id = $1 AND holder_id = $2 AND ended_at IS NULL AND expires_at > $3 FOR SHARE`,
+		kept.From, kept.Session.HolderID, kept.Record.At).Scan(&of.mfa)
+	if err != nil {
+		return of, missing(err, "read session", fault.From(session.ErrUnauthenticated()))
+	}
+	return of, nil
 }
 
 func fromScopesOrNull(scopes []authz.Scope) []string {
@@ -267,58 +288,51 @@ func (s *Sessions) List(ctx context.Context, f session.Filter, now time.Time) (l
 
 // End implements [session.Store].
 func (s *Sessions) End(ctx context.Context, f session.Filter, at time.Time, reason string, record func(session.Session) audit.Record) ([]session.Session, error) {
-	orgs := []string{f.OrgID}
-	if f.OrgID == "" {
-		var err error
-		if orgs, err = s.organizationsOf(ctx, f.HolderID); err != nil {
-			return nil, err
-		}
-	}
-	var all []session.Session
-	for _, org := range orgs {
-		f.OrgID = org
-		ended, err := s.endIn(ctx, f, at, reason, record)
-		if err != nil {
-			return all, err
-		}
-		all = append(all, ended...)
-	}
-	return all, nil
-}
-
-// organizationsOf are those in which a person has sessions.
-func (s *Sessions) organizationsOf(ctx context.Context, userID string) (orgs []string, err error) {
-	err = s.db.AsUser(ctx, userID, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT DISTINCT org_id FROM accounts.sessions WHERE holder_id = $1 AND ended_at IS NULL ORDER BY org_id`, userID)
-		if err != nil {
-			return fmt.Errorf("query sessions: %w", err)
-		}
-		orgs, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		return err //nolint:wrapcheck // translated
-	})
-	return orgs, err
-}
-
-func (s *Sessions) endIn(ctx context.Context, f session.Filter, at time.Time, reason string, record func(session.Session) audit.Record) (ended []session.Session, err error) {
-	err = s.db.InOrg(ctx, f.OrgID, func(tx pgx.Tx) error {
+	var ended []session.Session
+	err := s.scoped(ctx, f, func(tx pgx.Tx) error {
 		if f.HolderID != "" {
-			if err := lockHolder(ctx, tx, f.OrgID, f.HolderID); err != nil {
+			if err := lockHolder(ctx, tx, f.HolderID); err != nil {
 				return err
 			}
 		}
-		ended, err = endSessions(ctx, tx, `org_id = $1 AND ($4 = '' OR holder_id = $4) AND ($5 = '' OR session_id = $5) AND session_id <> $6`,
-			f.OrgID, at, reason, f.HolderID, f.ID, f.Except)
+		var err error
+		ended, err = endSessions(ctx, tx, `($1 = '' OR org_id = $1) AND ($4 = '' OR holder_id = $4) AND ($5 = '' OR session_id = $5) AND session_id <> $6
+			AND NOT ($7 AND mfa)`, f.OrgID, at, reason, f.HolderID, f.ID, f.Except, f.Weak)
 		if err != nil {
 			return err
 		}
 		for _, v := range ended {
-			if err := writeAudit(ctx, tx, "accounts", record(v)); err != nil {
+			if err := recordIn(ctx, tx, record(v)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	return ended, err
+}
+
+// recordIn writes an audit record into whatever organisation it belongs to.
+func recordIn(ctx context.Context, tx pgx.Tx, rec audit.Record) error {
+	if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", rec.OrgID); err != nil {
+		return fmt.Errorf("name organisation: %w", err)
+	}
+	return writeAudit(ctx, tx, "accounts", rec)
+}
+
+// Weaken implements [session.Store].
+func (s *Sessions) Weaken(ctx context.Context, userID string) (orgs []string, err error) {
+	err = s.db.AsUser(ctx, userID, func(tx pgx.Tx) error {
+		if err := lockHolder(ctx, tx, userID); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `UPDATE accounts.sessions SET mfa = false WHERE holder_id = $1 AND ended_at IS NULL AND mfa RETURNING org_id`, userID)
+		if err != nil {
+			return fmt.Errorf("weaken sessions: %w", err)
+		}
+		orgs, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err //nolint:wrapcheck // translated
+	})
+	return orgs, err
 }
 
 // Prune implements [session.Store].

@@ -47,16 +47,18 @@ func findAccount(ctx context.Context, q rowQuerier, email, userID string, now ti
 	var a signin.Account
 	var orgIDs, orgNames, names, roles, roleNames []string
 	var settings [][]byte
+	var passwordAt *time.Time
 	err := q.QueryRow(ctx, `
-		SELECT user_id, email, phc, last_organization, org_ids, org_names, names, roles, role_names, settings::text[]::bytea[]
+		SELECT user_id, email, phc, password_at, last_organization, org_ids, org_names, names, roles, role_names, settings::text[]::bytea[]
 		  FROM accounts.sign_in_account($1, $2, $3)`, email, userID, now).Scan(
-		&a.UserID, &a.Email, &a.PHC, &a.LastOrg, &orgIDs, &orgNames, &names, &roles, &roleNames, &settings)
+		&a.UserID, &a.Email, &a.PHC, &passwordAt, &a.LastOrg, &orgIDs, &orgNames, &names, &roles, &roleNames, &settings)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return signin.Account{}, nil
 	case err != nil:
 		return signin.Account{}, translate(fmt.Errorf("find person: %w", err))
 	}
+	a.PasswordAt = moment(passwordAt)
 	for i := range orgIDs {
 		set, err := toSettings(settings[i])
 		if err != nil {

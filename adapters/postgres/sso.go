@@ -25,18 +25,20 @@ var (
 	_ sso.Connections = (*SSO)(nil)
 	_ sso.Identities  = (*SSO)(nil)
 	_ sso.Flows       = (*SSO)(nil)
+	_ sso.Forgetter   = (*SSO)(nil)
 	_ sso.Admissions  = (*SSO)(nil)
 )
 
-const selectDomains = `SELECT org_id, domain_id, name, token, created_by, created_at, verified_at FROM accounts.sso_domains WHERE org_id = $1`
+const selectDomains = `SELECT org_id, domain_id, name, token, created_by, created_at, verified_at, checked_at, missed
+	  FROM accounts.sso_domains WHERE org_id = $1`
 
 func scanDomain(row pgx.CollectableRow) (sso.Domain, error) {
 	var d sso.Domain
-	var verified *time.Time
-	if err := row.Scan(&d.OrgID, &d.ID, &d.Name, &d.Token, &d.CreatedBy, &d.CreatedAt, &verified); err != nil {
+	var verified, checked *time.Time
+	if err := row.Scan(&d.OrgID, &d.ID, &d.Name, &d.Token, &d.CreatedBy, &d.CreatedAt, &verified, &checked, &d.Missed); err != nil {
 		return d, fmt.Errorf("scan domain: %w", err)
 	}
-	d.CreatedAt, d.VerifiedAt = d.CreatedAt.UTC(), moment(verified)
+	d.CreatedAt, d.VerifiedAt, d.CheckedAt = d.CreatedAt.UTC(), moment(verified), moment(checked)
 	return d, nil
 }
 
@@ -98,25 +100,6 @@ func getDomain(ctx context.Context, tx pgx.Tx, org, domainID string) (sso.Domain
 	return d, nil
 }
 
-// VerifyDomain implements [sso.Domains].
-func (s *SSO) VerifyDomain(ctx context.Context, org, domainID string, rec audit.Record) (d sso.Domain, err error) {
-	err = s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE accounts.sso_domains SET verified_at = $3 WHERE org_id = $1 AND domain_id = $2 AND verified_at IS NULL`,
-			org, domainID, rec.At)
-		switch {
-		case sqlState(err) == stateUnique:
-			return fault.New(fault.Conflict, "another organization has verified this domain; it has to give it up first").With("reason", "taken")
-		case err != nil:
-			return fmt.Errorf("verify domain: %w", err)
-		}
-		if d, err = getDomain(ctx, tx, org, domainID); err != nil || tag.RowsAffected() == 0 { // somebody was faster
-			return err
-		}
-		return writeAudit(ctx, tx, "accounts", rec)
-	})
-	return d, err
-}
-
 // RemoveDomain implements [sso.Domains]. The sessions of who came in by it end: nobody
 // vouches for him any more.
 func (s *SSO) RemoveDomain(ctx context.Context, org, domainID string, rec audit.Record) error {
@@ -125,11 +108,7 @@ func (s *SSO) RemoveDomain(ctx context.Context, org, domainID string, rec audit.
 		if err != nil {
 			return err
 		}
-		err = endFor(ctx, tx, ending{
-			cause: rec, reason: "its domain was removed", is: d.Name,
-			where: `connection <> '' AND holder_id IN (SELECT user_id FROM accounts.users WHERE split_part(email, '@', 2) = $4)`,
-		})
-		if err != nil {
+		if err := endDomain(ctx, tx, d.Name, "its domain was removed", rec); err != nil {
 			return err
 		}
 		tag, err := tx.Exec(ctx, `DELETE FROM accounts.sso_domains WHERE org_id = $1 AND domain_id = $2`, org, domainID)
@@ -248,6 +227,9 @@ func (s *SSO) CreateConnection(ctx context.Context, c sso.Connection, check func
 		if err != nil {
 			return fmt.Errorf("insert connection: %w", err)
 		}
+		if err := endBound(ctx, tx, rec); err != nil {
+			return err
+		}
 		return writeAudit(ctx, tx, "accounts", rec)
 	})
 }
@@ -276,10 +258,9 @@ func (s *SSO) ChangeConnection(ctx context.Context, org, connectionID string, ed
 		if err != nil {
 			return fmt.Errorf("update connection: %w", err)
 		}
-		if changed = c; before.Enabled && !c.Enabled {
-			if err := endConnection(ctx, tx, connectionID, rec); err != nil {
-				return err
-			}
+		changed = c
+		if err := endRefused(ctx, tx, c, rec); err != nil {
+			return err
 		}
 		return writeAudit(ctx, tx, "accounts", rec)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,24 +39,29 @@ func (s *SSO) Connection(ctx context.Context, org, connectionID string) (c sso.C
 	return c, verified, err
 }
 
-// Put implements [sso.Flows]. What is past its time is forgotten on the way.
+// Put implements [sso.Flows].
 func (s *SSO) Put(ctx context.Context, st sso.State) error {
 	return s.db.InOrg(ctx, st.OrgID, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `DELETE FROM accounts.sso_states WHERE org_id = $1 AND expires_at < $2`, st.OrgID, st.CreatedAt); err != nil {
-			return fmt.Errorf("forget sign-ins: %w", err)
-		}
-		tag, err := tx.Exec(ctx, `
+		_, err := tx.Exec(ctx, `
 			INSERT INTO accounts.sso_states (org_id, state_hash, browser_hash, connection_id, session_id, return_to, created_at, expires_at)
-			SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE (SELECT count(*) FROM accounts.sso_states WHERE org_id = $1) < $9`,
-			st.OrgID, st.StateHash, st.BrowserHash, st.ConnectionID, st.SessionID, st.ReturnTo, st.CreatedAt, st.ExpiresAt, sso.MaxPending)
-		switch {
-		case err != nil:
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			st.OrgID, st.StateHash, st.BrowserHash, st.ConnectionID, st.SessionID, st.ReturnTo, st.CreatedAt, st.ExpiresAt)
+		if err != nil {
 			return fmt.Errorf("insert sign-in: %w", err)
-		case tag.RowsAffected() == 0:
-			return fault.New(fault.RateLimited, "too many sign-ins are under way").After(sso.Patience)
 		}
 		return nil
 	})
+}
+
+// Forget implements [sso.Forgetter].
+func (s *SSO) Forget(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	err = s.db.Do(ctx, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT accounts.prune_sso_states($1, $2)`, before, limit).Scan(&n); err != nil {
+			return fmt.Errorf("forget sign-ins: %w", err)
+		}
+		return nil
+	})
+	return n, err
 }
 
 // Take implements [sso.Flows].
@@ -104,15 +110,39 @@ func (s *SSO) Linked(ctx context.Context, org, connectionID, subject string) (us
 	return userID, err
 }
 
+// Vouched implements [sso.Admissions].
+func (s *SSO) Vouched(ctx context.Context, org, connectionID, userID string) (now sso.Before, err error) {
+	err = s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
+		if now.Connection, err = getConnection(ctx, tx, org, connectionID); err != nil {
+			return err
+		}
+		if now.Verified, err = verifiedDomains(ctx, tx, org); err != nil {
+			return err
+		}
+		if now.Standing.Member, err = getMember(ctx, tx, member.Ref{OrgID: org, Kind: member.Person, ID: userID}); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, selectIdentities+` AND i.connection_id = $2 AND i.user_id = $3`, org, connectionID, userID)
+		if err != nil {
+			return fmt.Errorf("query identity: %w", err)
+		}
+		known, err := pgx.CollectRows(rows, scanIdentity)
+		if err != nil {
+			return fmt.Errorf("read identity: %w", err)
+		}
+		if now.UserID = userID; len(known) > 0 {
+			now.Identity = &known[0]
+		}
+		return nil
+	})
+	return now, err
+}
+
 // Serves implements [sso.Admissions].
 func (s *SSO) Serves(ctx context.Context, org, userID string) (serves bool, err error) {
 	err = s.db.InOrg(ctx, org, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `
-			SELECT EXISTS (SELECT FROM accounts.members m
-			  JOIN accounts.users u ON u.user_id = m.user_id
-			  JOIN accounts.sso_domains d ON d.org_id = m.org_id AND d.verified_at IS NOT NULL AND d.name = split_part(u.email, '@', 2)
-			  JOIN accounts.sso_connections c ON c.org_id = m.org_id AND c.enabled AND c.required AND (c.domains = '{}' OR d.name = ANY (c.domains))
-			 WHERE m.org_id = $1 AND m.user_id = $2 AND m.role NOT IN ('owner', 'system_administrator'))`, org, userID).Scan(&serves)
+			SELECT EXISTS (SELECT FROM `+peopleServed+` WHERE m.org_id = $1 AND m.user_id = $2 AND `+boundTo+`)`, org, userID).Scan(&serves)
 		if err != nil {
 			return fmt.Errorf("ask for required sign-on: %w", err)
 		}

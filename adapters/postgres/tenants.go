@@ -191,7 +191,7 @@ func (s *Tenants) CreateOrganization(ctx context.Context, f organization.Foundin
 			return fmt.Errorf("insert project and owner: %w", err)
 		}
 		f.Key.OwnerID, f.Key.SecretBy = ownerID, ownerID // who shows it to him, is the platform
-		if err := insertKey(ctx, tx, f.Key, f.Hash); err != nil {
+		if err := insertKey(ctx, tx, f.Key, f.Hash, ""); err != nil {
 			return err
 		}
 		for _, rec := range f.Records(ownerID) {

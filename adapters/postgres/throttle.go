@@ -18,14 +18,14 @@ func NewThrottles(db *DB) *Throttles { return &Throttles{db: db} }
 var _ throttle.Store = (*Throttles)(nil)
 
 // Take implements [throttle.Store], in one statement.
-func (s *Throttles) Take(ctx context.Context, a throttle.Attempt, now time.Time) (time.Duration, error) {
+func (s *Throttles) Take(ctx context.Context, a throttle.Attempt, now time.Time) (known bool, wait time.Duration, err error) {
 	ids, every, burst := bucketColumns(a)
-	var wait time.Duration
-	err := s.db.pool.QueryRow(ctx, `SELECT accounts.throttle_take($1, $2, $3, $4, $5, $6)`, a.Account[:], a.Device[:], ids, every, burst, now).Scan(&wait)
+	err = s.db.pool.QueryRow(ctx, `SELECT known, wait FROM accounts.throttle_take($1, $2, $3, $4, $5, $6)`,
+		a.Account[:], a.Device[:], ids, every, burst, now).Scan(&known, &wait)
 	if err != nil {
-		return 0, translate(fmt.Errorf("take from buckets: %w", err))
+		return false, 0, translate(fmt.Errorf("take from buckets: %w", err))
 	}
-	return wait, nil
+	return known, wait, nil
 }
 
 // bucketColumns are the buckets of an attempt, the device's own first.
@@ -45,8 +45,11 @@ func (s *Throttles) GiveBack(ctx context.Context, a throttle.Attempt, now time.T
 	return nil
 }
 
-// Remember implements [throttle.Store], in one statement.
-func (s *Throttles) Remember(ctx context.Context, accounts [][sha256.Size]byte, presented, fresh [sha256.Size]byte, now time.Time) (known, some bool, err error) {
+// Remember implements [throttle.Store], in one statement. What two at once add may be
+// one too many, until the next.
+//
+//nolint:revive // argument-limit: what is presented, what would be new, and how many at most
+func (s *Throttles) Remember(ctx context.Context, accounts [][sha256.Size]byte, presented, fresh [sha256.Size]byte, most int, now time.Time) (known, some bool, err error) {
 	ids := make([][]byte, len(accounts))
 	for i := range accounts {
 		ids[i] = accounts[i][:]
@@ -56,8 +59,13 @@ func (s *Throttles) Remember(ctx context.Context, accounts [][sha256.Size]byte, 
 		seen AS (UPDATE accounts.known_devices SET seen_at = $4 WHERE account = ANY ($1) AND device = $2 RETURNING account),
 		known AS (SELECT EXISTS (SELECT FROM seen WHERE account = ($1::bytea[])[1]) AS known),
 		added AS (INSERT INTO accounts.known_devices (account, device, first_at, seen_at)
-		  SELECT a, $3, $4, $4 FROM unnest($1::bytea[]) a, known WHERE NOT known)
-		SELECT known, anything FROM known, had`, ids, presented[:], fresh[:], now).Scan(&known, &some)
+		  SELECT a, $3, $4, $4 FROM unnest($1::bytea[]) a, known WHERE NOT known),
+		ranked AS (SELECT account, device, row_number() OVER (PARTITION BY account ORDER BY seen_at DESC, device) AS place
+		  FROM accounts.known_devices WHERE account = ANY ($1) AND device <> $2),
+		surplus AS (SELECT d.account, d.device FROM accounts.known_devices d JOIN ranked r ON r.account = d.account AND r.device = d.device, known
+		  WHERE NOT known AND r.place >= $5 FOR UPDATE OF d SKIP LOCKED),
+		removed AS (DELETE FROM accounts.known_devices d USING surplus o WHERE d.account = o.account AND d.device = o.device)
+		SELECT known, anything FROM known, had`, ids, presented[:], fresh[:], now, most).Scan(&known, &some)
 	if err != nil {
 		return false, false, translate(fmt.Errorf("remember device: %w", err))
 	}

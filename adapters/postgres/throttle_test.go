@@ -272,3 +272,108 @@ func TestFullBucketsAndForgottenDevicesArePruned(t *testing.T) {
 		t.Errorf("after half a year: %v, %v", n, err)
 	}
 }
+
+// TestWhatIsRefusedLeavesNothing tries accounts that nobody has, from a network that has
+// run out.
+func TestWhatIsRefusedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	c := newThrottled(t, f)
+	through := 0
+	for i := range 300 {
+		if c.Take(t.Context(), throttle.Password, keys(fmt.Sprintf("a%d@example.com", i), "192.0.2.1", "")) == nil {
+			through++
+		}
+	}
+	if n := f.scalar(`SELECT count(*) FROM accounts.throttles`); through != 30 || n != "61" {
+		t.Errorf("%d attempts of 300 were let through, and %s buckets are kept; want 30 and 61", through, n)
+	}
+}
+
+// TestASiteOfManyNetworksRunsOut goes through the networks of one IPv6 site.
+func TestASiteOfManyNetworksRunsOut(t *testing.T) {
+	t.Parallel()
+	c := newThrottled(t, newFixture(t))
+	through := 0
+	for i := range 400 {
+		if c.Take(t.Context(), throttle.Password, keys(fmt.Sprintf("a%d@example.com", i), fmt.Sprintf("2001:db8:1:%x::1", i), "")) == nil {
+			through++
+		}
+	}
+	if through != 240 {
+		t.Errorf("%d were let through; want eight times a network's 30", through)
+	}
+	if err := c.Take(t.Context(), throttle.Password, keys("x@example.com", "2001:db8:2:1::1", "")); err != nil {
+		t.Errorf("the site beside: %v", err)
+	}
+}
+
+func TestAdmittingTellsWhoIsKnown(t *testing.T) {
+	t.Parallel()
+	c := newThrottled(t, newFixture(t))
+	device, err := c.Remember(t.Context(), "", "ada@example.com", "user_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]throttle.Keys{
+		"ada's":           keys("ada@example.com", "192.0.2.1", device.Token),
+		"by another name": keys("user_1", "192.0.2.1", device.Token),
+		"no device":       keys("ada@example.com", "192.0.2.1", ""),
+		"an invented one": keys("ada@example.com", "192.0.2.1", "x"),
+		"at another":      keys("bob@example.com", "192.0.2.1", device.Token),
+		"at nobody":       keys("nobody@example.com", "192.0.2.1", device.Token),
+	} {
+		known, err := c.Admit(t.Context(), throttle.Password, k)
+		if want := name == "ada's" || name == "by another name"; err != nil || known != want {
+			t.Errorf("%s: known %v, %v", name, known, err)
+		}
+	}
+}
+
+// TestAnAccountKnowsSoManyDevices signs in with one browser after the other: those that
+// were not used for longest are strangers again.
+func TestAnAccountKnowsSoManyDevices(t *testing.T) {
+	t.Parallel()
+	c := newThrottled(t, newFixture(t))
+	var tokens []string
+	for range 25 {
+		c.now = c.now.Add(time.Minute)
+		d, err := c.Remember(t.Context(), "", "ada@example.com", "user_1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tokens = append(tokens, d.Token); len(tokens) > 1 { // the first is used again and again
+			if again, err := c.Remember(t.Context(), tokens[0], "ada@example.com", "user_1"); err != nil || again.New {
+				t.Fatalf("the first: %+v, %v", again, err)
+			}
+		}
+	}
+	for _, name := range []string{"ada@example.com", "user_1"} {
+		var known []int
+		for i, token := range tokens {
+			yes, err := c.Admit(t.Context(), throttle.Password, keys(name, fmt.Sprintf("192.0.2.%d", i), token))
+			if err != nil && !fault.Is(err, fault.RateLimited) {
+				t.Fatal(err)
+			}
+			if yes {
+				known = append(known, i)
+			}
+		}
+		if len(known) != 20 || known[0] != 0 || known[1] != 6 {
+			t.Errorf("%s knows %v; want the first, and the last nineteen", name, known)
+		}
+	}
+}
+
+func TestComingInRunsOut(t *testing.T) {
+	t.Parallel()
+	c := newThrottled(t, newFixture(t))
+	for kind, want := range map[throttle.Kind]int{throttle.Entry: 60, throttle.Notice: 3} {
+		if n, _ := c.tries(kind, throttle.Keys{Account: "user_1"}); n != want {
+			t.Errorf("%s: %d; want %d", kind, n, want)
+		}
+		if err := c.Take(t.Context(), kind, throttle.Keys{Account: "user_2"}); err != nil {
+			t.Errorf("%s of another: %v", kind, err)
+		}
+	}
+}

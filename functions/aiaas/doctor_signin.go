@@ -16,6 +16,10 @@ func (e *exam) checkSignIn() {
 	switch {
 	case err != nil:
 		return // the check of mails says so
+	case session.Secure(public) && e.settings.TrustedProxies == "":
+		// The platform speaks no TLS itself, so something stands in front of it.
+		e.warn(check, "set AIAAS_TRUSTED_PROXIES to the network of the proxy that does TLS",
+			"people sign in at %s, but no proxy is trusted to tell where they come from: all share the attempts of one address", public)
 	case session.Secure(public):
 		e.ok(check, "people sign in at %s, by cookies that travel over TLS only", public)
 	case u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback():

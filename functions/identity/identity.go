@@ -27,7 +27,7 @@ func Spec() function.Spec {
 		Name: "identity", Service: function.Accounts, Summary: "Keeps members, service accounts, roles and projects",
 		MemoryMiB: 256, Timeout: 15 * time.Second,
 		Routes:    slices.Concat(memberRoutes(), invitationRoutes(), sessionRoutes(), programRoutes(), roleRoutes(), projectRoutes(), teamRoutes(), policyRoutes(), ssoRoutes()),
-		Schedules: []function.Schedule{{Job: JobInvitations, Every: 5 * time.Minute}},
+		Schedules: []function.Schedule{{Job: JobInvitations, Every: 5 * time.Minute}, {Job: JobDomains, Every: time.Hour}},
 	}
 }
 

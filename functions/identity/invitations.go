@@ -13,14 +13,15 @@ import (
 	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/shared/invitation"
 	"github.com/aiaas/aiaas/shared/rest"
+	"github.com/aiaas/aiaas/shared/sso"
 )
 
 // JobInvitations notes which invitations are past their time, and forgets old ones.
 const JobInvitations = "invitations"
 
 // Jobs are the function's jobs.
-func Jobs(e *invitation.Expiry) map[string]function.Job {
-	return map[string]function.Job{JobInvitations: e.Run}
+func Jobs(e *invitation.Expiry, domains *sso.Watch) map[string]function.Job {
+	return map[string]function.Job{JobInvitations: e.Run, JobDomains: domains.Run}
 }
 
 func invitationRoutes() []function.Route {

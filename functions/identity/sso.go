@@ -13,6 +13,10 @@ import (
 	"github.com/aiaas/aiaas/shared/sso"
 )
 
+// JobDomains looks once a day whether the DNS still shows the records of verified
+// domains.
+const JobDomains = "sso-domains"
+
 func ssoRoutes() []function.Route {
 	g := routes{"Single sign-on", authz.SettingsRead, authz.SettingsWrite}
 	people := routes{"Single sign-on", authz.MembersRead, authz.MembersWrite}
@@ -22,8 +26,8 @@ func ssoRoutes() []function.Route {
 			"The answer names the TXT record that shows that the domain is the organisation's; `verify` looks for it. Domains of public mail providers are refused."),
 		g.get("/v1/sso/domains/{id}", "getSsoDomain", "Show a domain", ""),
 		g.change(http.MethodPost, "/v1/sso/domains/{id}/verify", "verifySsoDomain", "Verify a domain",
-			"Looks for the record in the DNS: 409 while it is not there, and where another organisation has verified the domain. The record may be removed afterwards."),
-		g.remove("/v1/sso/domains/{id}", "removeSsoDomain", "Remove a domain", "Nobody with an address of it signs in by the organisation's connections any more. Sessions that there are go on."),
+			"Looks for the record in the DNS: 409 while it is not there, and where another organisation has verified the domain and the DNS shows its record as well. A domain whose holder's record is gone, or whose holder is closed, moves. Leave the record in place: it is looked for every day, and a domain without it for three days in a row is verified no more."),
+		g.remove("/v1/sso/domains/{id}", "removeSsoDomain", "Remove a domain", "Nobody with an address of it signs in by the organisation's connections any more. The sessions of those who did end."),
 		g.get("/v1/sso/connections", "listSsoConnections", "List the connections", "The issuers of OpenID Connect that the organisation trusts with its people. All on one page."),
 		g.create("/v1/sso/connections", "createSsoConnection", "Create a connection",
 			"The issuer is asked at once for what it publishes at `/.well-known/openid-configuration`. Set `redirect_uri` of the answer there. "+
@@ -33,7 +37,7 @@ func ssoRoutes() []function.Route {
 		g.get("/v1/sso/connections/{id}", "getSsoConnection", "Show a connection", "The client secret is never shown."),
 		g.change(http.MethodPatch, "/v1/sso/connections/{id}", "changeSsoConnection", "Change a connection",
 			"What the body does not name stays. Issuer and client id can't be changed: people are known by them; make another connection. "+
-				"With a change of whom it speaks for, and with one that changes nothing, the connection vouches with the rank of who made it."),
+				"With a change of whom it speaks for, and with one that changes nothing, the connection vouches with the rank of who made it. Sessions that could not begin any more after the change end."),
 		g.remove("/v1/sso/connections/{id}", "deleteSsoConnection", "Delete a connection", "With the identities that it made known. Those people stay members."),
 		people.get("/v1/sso/identities", "listSsoIdentities", "List who is known by single sign-on", ""),
 		people.remove("/v1/sso/identities/{id}", "unlinkSsoIdentity", "Forget an identity",
@@ -54,7 +58,7 @@ func registerSSO(api *rest.API, h *ssoHandlers) {
 	}))
 	rest.Handle(api, "getSsoConnection", h.connection)
 	yes := true
-	rest.Handle(api, "changeSsoConnection", h.change, rest.RequestExample(ChangedSsoConnection{Required: &yes}))
+	rest.Handle(api, "changeSsoConnection", h.change, rest.RequestExample(ChangedSsoConnection{Required: &yes, TrustMFA: &yes}))
 	rest.Handle(api, "deleteSsoConnection", h.delete)
 	rest.Handle(api, "listSsoIdentities", h.identities)
 	rest.Handle(api, "unlinkSsoIdentity", h.unlink)
@@ -147,7 +151,7 @@ type SsoConnection struct {
 	DefaultRole  *string   `json:"default_role" doc:"Of who is in no mapped group; null: he is refused."`
 	GroupsClaim  *string   `json:"groups_claim"`
 	GroupRoles   RoleMap   `json:"group_roles" nullable:"false"`
-	Required     bool      `json:"required" doc:"Members with an address of its domains sign in by it only; owners may do otherwise."`
+	Required     bool      `json:"required" doc:"Members with an address of its domains sign in by it only; owners may do otherwise. Needs trust_mfa: who has to show a second factor shows the issuer's."`
 	TrustMFA     bool      `json:"trust_mfa" doc:"A second factor that the issuer has asked for counts; else the platform asks for its own."`
 	Enabled      bool      `json:"enabled"`
 	VouchesAs    string    `json:"vouches_as" doc:"The role of who last said whom it speaks for: it signs in nobody who is as high, save that an owner's signs in everybody."`
@@ -203,7 +207,7 @@ type NewSsoConnection struct {
 	DefaultRole  string   `json:"default_role,omitempty" maxLength:"64" doc:"Left out: who is in no mapped group is refused."`
 	GroupsClaim  string   `json:"groups_claim,omitempty" maxLength:"100"`
 	GroupRoles   RoleMap  `json:"group_roles,omitempty" nullable:"false"`
-	Required     bool     `json:"required,omitempty"`
+	Required     bool     `json:"required,omitempty" doc:"Needs trust_mfa."`
 	TrustMFA     bool     `json:"trust_mfa,omitempty"`
 	Enabled      *bool    `json:"enabled,omitempty" nullable:"false" doc:"Left out: true."`
 }
@@ -226,7 +230,7 @@ type ChangedSsoConnection struct {
 	DefaultRole  rest.Maybe[string] `json:"default_role,omitzero" required:"false" maxLength:"64"`
 	GroupsClaim  rest.Maybe[string] `json:"groups_claim,omitzero" required:"false" maxLength:"100"`
 	GroupRoles   RoleMap            `json:"group_roles,omitzero" required:"false" nullable:"false" doc:"In place of those before."`
-	Required     *bool              `json:"required,omitempty" nullable:"false"`
+	Required     *bool              `json:"required,omitempty" nullable:"false" doc:"Needs trust_mfa."`
 	TrustMFA     *bool              `json:"trust_mfa,omitempty" nullable:"false"`
 	Enabled      *bool              `json:"enabled,omitempty" nullable:"false"`
 }

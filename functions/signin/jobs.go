@@ -17,6 +17,7 @@ type Chores struct {
 	Throttle *throttle.Throttle
 	Sessions *session.Manager
 	Factors  function.Job // forgets enrolments that nobody went on with
+	SSO      function.Job // forgets sign-ins that nobody came back from an issuer of
 }
 
 // Jobs are the function's jobs.
@@ -24,7 +25,7 @@ func Jobs(c Chores) map[string]function.Job {
 	return map[string]function.Job{
 		JobResetMails: c.Links.Send,
 		JobPrune: func(ctx context.Context) (function.Counts, error) {
-			return all(ctx, c.Links.Prune, c.Throttle.Prune, c.Sessions.Prune, c.Factors)
+			return all(ctx, c.Links.Prune, c.Throttle.Prune, c.Sessions.Prune, c.Factors, c.SSO)
 		},
 	}
 }

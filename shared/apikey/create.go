@@ -52,7 +52,7 @@ func (s *Service) Create(ctx context.Context, p authz.Principal, n NewKey) (Key,
 			return Draft{}, err
 		}
 		k = n.key(p, secret, now)
-		return Draft{Key: k, Hash: secret.Hash(), Record: created(ctx, p, k)}, nil
+		return Draft{Key: k, Hash: secret.Hash(), By: p.KeyID, Record: created(ctx, p, k)}, nil
 	})
 	if err != nil {
 		return Key{}, Secret{}, err

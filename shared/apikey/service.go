@@ -160,6 +160,7 @@ type Place struct {
 type Draft struct {
 	Key    Key
 	Hash   Hash
+	By     string // the credential that it is asked for by: whoever knows that one's secret, may be who asks; "": none
 	Record audit.Record
 }
 
@@ -174,7 +175,7 @@ type Change struct {
 type Replacement struct {
 	Hash  Hash
 	By    string // the member or service account that asks for it
-	ByKey string // and by which key: who knows that one's secret, may be who asks
+	ByKey string // and by which credential: who knows that one's secret, may be who asks
 	// Until is when the secret before ceases to work; zero ends it at once. Those
 	// before that one end in any case.
 	Until time.Time

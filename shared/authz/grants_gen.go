@@ -69,7 +69,7 @@ func customizable(a Action) bool {
 
 func sensitive(a Action) bool {
 	switch a {
-	case "billing.write", "keys.create", "keys.rotate", "members.write", "organization.delete", "project_members.write", "roles.write", "sellers.write", "service_accounts.write", "settings.write", "tenants.write", "webhooks.write":
+	case "billing.write", "catalogue.write", "keys.create", "keys.rotate", "members.write", "organization.delete", "project_members.write", "roles.write", "sellers.write", "service_accounts.write", "settings.write", "tenants.write", "webhooks.write":
 		return true
 	}
 	return false

@@ -144,6 +144,8 @@ func ssoTypes() []source {
 	return []source{
 		of("sso.domain_verify", "sso_domain.verified", "sso_domain", "The organisation has shown that a domain is its own.", domain),
 		of("sso.domain_remove", "sso_domain.removed", "sso_domain", "A domain was given up.", domain),
+		of("sso.domain_lost", "sso_domain.lost", "sso_domain", "The DNS does not show any more that a domain is the organisation's own, or another one has shown that it is its own.", domain,
+			Field{"why", "What happened."}),
 		of("sso.connection_create", "sso_connection.created", "sso_connection", "An issuer is trusted with the organisation's people.", name, issuer, required, enabled, trust),
 		of("sso.connection_update", "sso_connection.updated", "sso_connection", "How far an issuer is trusted was changed.", name, issuer, required, enabled, trust),
 		of("sso.connection_delete", "sso_connection.deleted", "sso_connection", "An issuer is not trusted any more.", name, issuer),

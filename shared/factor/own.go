@@ -44,11 +44,26 @@ func (s *Service) owner(p authz.Principal) (userID string, err error) {
 	return userID, p.RequireRecent(s.Now())
 }
 
-// Overview shows what the person has.
+// change changes what a person has. Who has a factor must have shown it in the session:
+// what is there is looked at under the lock that the change is made under.
+func (s *Service) change(ctx context.Context, p authz.Principal, userID string, edit func(State) (Change, error)) error {
+	return s.Store.Change(ctx, userID, func(st State) (Change, error) {
+		if s.here(st).Has() && !p.MFA {
+			return Change{}, authz.ErrStepUp()
+		}
+		return edit(st)
+	})
+}
+
+// Overview shows what the person has. No program is shown it, and a session of single
+// sign-on nothing of other organisations.
 func (s *Service) Overview(ctx context.Context, p authz.Principal) (Overview, error) {
 	userID, err := p.Person()
 	if err != nil {
 		return Overview{}, err
+	}
+	if p.Method != authz.BySession {
+		return Overview{}, fault.New(fault.Forbidden, "second factors are shown to a person who has signed in, and to no program for him").With("reason", "person")
 	}
 	st, err := s.load(ctx, userID)
 	if err != nil {
@@ -59,7 +74,7 @@ func (s *Service) Overview(ctx context.Context, p authz.Principal) (Overview, er
 		out.TOTPSince = st.TOTP.ConfirmedAt
 	}
 	for _, m := range st.Memberships {
-		if m.Forces() {
+		if m.Forces() && (p.Means != string(session.SSO) || m.OrgID == p.OrgID) {
 			out.RequiredBy = append(out.RequiredBy, m)
 		}
 	}
@@ -73,7 +88,7 @@ func (s *Service) StartTOTP(ctx context.Context, p authz.Principal) (e Enrolment
 	if err != nil {
 		return Enrolment{}, err
 	}
-	err = s.Store.Change(ctx, userID, func(st State) (Change, error) {
+	err = s.change(ctx, p, userID, func(st State) (Change, error) {
 		var t TOTP
 		if e, t, err = s.makeApp(st); err != nil {
 			return Change{}, err
@@ -96,7 +111,7 @@ func (s *Service) ConfirmTOTP(ctx context.Context, p authz.Principal, code, devi
 	}
 	var out Enrolled
 	err = s.guess(ctx, userID, From{OrgID: p.OrgID, Address: p.Address, Device: device}, func() error {
-		return s.Store.Change(ctx, userID, func(st State) (Change, error) {
+		return s.change(ctx, p, userID, func(st State) (Change, error) {
 			change, codes, err := s.confirm(ctx, p, s.here(st), code)
 			out.RecoveryCodes = codes
 			return change, err
@@ -143,9 +158,12 @@ func (s *Service) first(st State, c Change) (Change, []string) {
 }
 
 // renewed makes the session one that has shown a second factor: what was enrolled was
-// shown.
+// shown. Others that have shown none end, whoever has them: he could not begin one now.
 func (s *Service) renewed(ctx context.Context, p authz.Principal, e Enrolled) (Enrolled, error) {
-	var err error
+	err := s.Sessions.EndWeak(ctx, p.OwnerID, p.KeyID, "its holder has a second factor now")
+	if err != nil {
+		return Enrolled{}, err
+	}
 	e.Session, err = s.Sessions.Prove(ctx, p.OrgID, p.KeyID, session.Means(p.Means), true)
 	if err != nil {
 		return Enrolled{}, err
@@ -160,7 +178,8 @@ func (s *Service) RemoveTOTP(ctx context.Context, p authz.Principal) error {
 	if err != nil {
 		return err
 	}
-	return s.Store.Change(ctx, userID, func(st State) (Change, error) {
+	left := 1
+	err = s.change(ctx, p, userID, func(st State) (Change, error) {
 		st = s.here(st)
 		switch {
 		case st.TOTP == nil && st.Pending == nil:
@@ -168,7 +187,8 @@ func (s *Service) RemoveTOTP(ctx context.Context, p authz.Principal) error {
 		case st.TOTP == nil:
 			return s.told(ctx, st, p, Change{RemoveTOTP: true}, told{action: ActionTOTPDelete, target: st.Pending.ID})
 		}
-		change, err := s.without(st, len(st.Passkeys), Change{RemoveTOTP: true})
+		left = len(st.Passkeys)
+		change, err := s.without(st, left, Change{RemoveTOTP: true})
 		if err != nil {
 			return Change{}, err
 		}
@@ -176,6 +196,15 @@ func (s *Service) RemoveTOTP(ctx context.Context, p authz.Principal) error {
 			action: ActionTOTPDelete, target: st.TOTP.ID, what: mail.FactorChanged{Change: mail.TOTPRemoved},
 		})
 	})
+	return s.removed(ctx, userID, left, err)
+}
+
+// removed takes back what a factor was worth that was the last one.
+func (s *Service) removed(ctx context.Context, userID string, left int, err error) error {
+	if err != nil || left > 0 {
+		return err
+	}
+	return s.Sessions.Weaken(ctx, userID)
 }
 
 // without is a change that removes a factor, and leaves so many. With the last one the
@@ -201,7 +230,7 @@ func (s *Service) ReplaceCodes(ctx context.Context, p authz.Principal) (codes []
 	if err != nil {
 		return nil, err
 	}
-	err = s.Store.Change(ctx, userID, func(st State) (Change, error) {
+	err = s.change(ctx, p, userID, func(st State) (Change, error) {
 		if !s.here(st).Has() {
 			return Change{}, fault.New(fault.Conflict, "recovery codes stand in for a second factor, and there is none")
 		}

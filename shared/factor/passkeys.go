@@ -27,6 +27,8 @@ func (s *Service) StartPasskey(ctx context.Context, p authz.Principal) (ceremony
 	switch {
 	case err != nil:
 		return "", nil, err
+	case st.Has() && !p.MFA:
+		return "", nil, authz.ErrStepUp()
 	case len(st.Passkeys) >= MaxPasskeys:
 		return "", nil, errTooMany()
 	}
@@ -47,10 +49,15 @@ func (s *Service) AddPasskey(ctx context.Context, p authz.Principal, n NewPasske
 	if err := naming.Name("name", n.Name); err != nil {
 		return key, out, err
 	}
+	if st, err := s.load(ctx, userID); err != nil {
+		return key, out, err
+	} else if st.Has() && !p.MFA { // before the ceremony is used up
+		return key, out, authz.ErrStepUp()
+	}
 	if key, err = s.registered(ctx, userID, n); err != nil {
 		return key, out, err
 	}
-	err = s.Store.Change(ctx, userID, func(st State) (Change, error) {
+	err = s.change(ctx, p, userID, func(st State) (Change, error) {
 		st = s.here(st)
 		if len(st.Passkeys) >= MaxPasskeys {
 			return Change{}, errTooMany()
@@ -110,7 +117,7 @@ func (s *Service) RenamePasskey(ctx context.Context, p authz.Principal, passkeyI
 	if err := naming.Name("name", name); err != nil {
 		return key, err
 	}
-	err = s.Store.Change(ctx, userID, func(st State) (Change, error) {
+	err = s.change(ctx, p, userID, func(st State) (Change, error) {
 		var ok bool
 		if key, ok = s.here(st).passkey(passkeyID); !ok {
 			return Change{}, errNoPasskey()
@@ -133,13 +140,14 @@ func (s *Service) RemovePasskey(ctx context.Context, p authz.Principal, passkeyI
 	if err != nil {
 		return err
 	}
-	return s.Store.Change(ctx, userID, func(st State) (Change, error) {
+	left := 1
+	err = s.change(ctx, p, userID, func(st State) (Change, error) {
 		st = s.here(st)
 		key, ok := st.passkey(passkeyID)
 		if !ok {
 			return Change{}, errNoPasskey()
 		}
-		left := len(st.Passkeys) - 1
+		left = len(st.Passkeys) - 1
 		if st.TOTP != nil {
 			left++
 		}
@@ -152,4 +160,5 @@ func (s *Service) RemovePasskey(ctx context.Context, p authz.Principal, passkeyI
 			what: mail.FactorChanged{Change: mail.PasskeyRemoved, Name: mail.Name(key.Name)},
 		})
 	})
+	return s.removed(ctx, userID, left, err)
 }

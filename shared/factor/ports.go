@@ -203,4 +203,8 @@ type Sessions interface {
 	// Prove notes that the person has proved himself, with a second factor where mfa
 	// is true. The session gets a new token.
 	Prove(ctx context.Context, org, sessionID string, means session.Means, mfa bool) (session.Opened, error)
+	// EndWeak ends a person's sessions that have shown no second factor, but for one.
+	EndWeak(ctx context.Context, userID, exceptID, reason string) error
+	// Weaken takes back from a person's sessions that they have shown one.
+	Weaken(ctx context.Context, userID string) error
 }

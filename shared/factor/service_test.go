@@ -39,6 +39,9 @@ type world struct {
 	guesses *guesses
 	keys    *keys
 	now     time.Time
+
+	ended    []string // whose weak sessions, and which one not
+	weakened []string // whose sessions count as without a factor again
 }
 
 func newWorld(t *testing.T, role authz.Role, named ...authz.Role) *world {
@@ -58,7 +61,7 @@ func newWorld(t *testing.T, role authz.Role, named ...authz.Role) *world {
 // principal is Ann in a session of org_2 in which she has proved herself just now.
 func (w *world) principal() authz.Principal {
 	return authz.Principal{
-		OrgID: "org_2", KeyID: "ses_1", OwnerID: ann, Role: authz.Developer, Method: authz.BySession, Means: "password", ProvedAt: w.now, Address: "192.0.2.7",
+		OrgID: "org_2", KeyID: "ses_1", OwnerID: ann, Role: authz.Developer, Method: authz.BySession, Means: "password", MFA: true, ProvedAt: w.now, Address: "192.0.2.7",
 	}
 }
 
@@ -100,6 +103,16 @@ func (s sessions) Prove(_ context.Context, org, sessionID string, means session.
 	return session.Opened{
 		Session: session.Session{ID: sessionID, OrgID: org, Means: means, MFA: mfa, ProvedAt: s.w.now}, Token: "aiaas_session_new",
 	}, nil
+}
+
+func (s sessions) EndWeak(_ context.Context, userID, exceptID, _ string) error {
+	s.w.ended = append(s.w.ended, userID+" but "+exceptID)
+	return nil
+}
+
+func (s sessions) Weaken(_ context.Context, userID string) error {
+	s.w.weakened = append(s.w.weakened, userID)
+	return nil
 }
 
 // keys are passkeys that sign by saying so: {"answers": state, "owner", "key", "count"}.
@@ -606,9 +619,10 @@ func TestOnlyTheOwnerInARecentLocalSessionChangesFactors(t *testing.T) {
 	}{
 		"a key":                                 {func(p *authz.Principal) { p.Method = authz.ByKey }, "person", false},
 		"a service account":                     {func(p *authz.Principal) { p.Method, p.OwnerID = authz.ByClient, "sa_1" }, "person", false},
-		"a program that was given a token":      {func(p *authz.Principal) { p.Method = authz.ByToken }, "person", true},
+		"a program that was given a token":      {func(p *authz.Principal) { p.Method = authz.ByToken }, "person", false},
 		"single sign-on":                        {func(p *authz.Principal) { p.Means = "sso" }, "sso", true},
 		"a session that proved itself long ago": {func(p *authz.Principal) { p.ProvedAt = p.ProvedAt.Add(-16 * time.Minute) }, "step_up", true},
+		"a session without the second factor":   {func(p *authz.Principal) { p.MFA = false }, "step_up", true},
 		"nobody":                                {func(p *authz.Principal) { *p = authz.Principal{} }, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -747,5 +761,28 @@ func TestRecordsGoToAnOrganisationThatThePersonBelongsTo(t *testing.T) {
 		if got := w.store.Records[len(w.store.Records)-1].OrgID; got != want {
 			t.Errorf("from %q: recorded in %q", said, got)
 		}
+	}
+}
+
+// A session that has shown no factor is worth nothing once there is one, and one that
+// has shown a factor counts as without again when the last one has gone.
+func TestWhatSessionsAreWorthFollowsTheFactors(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authz.Developer)
+	weak := w.principal()
+	weak.MFA = false
+	if _, err := w.StartTOTP(t.Context(), weak); err != nil {
+		t.Fatalf("the first factor of a session without: %v", err)
+	}
+	w.enrolTOTP()
+	if want := []string{ann + " but ses_1"}; !slices.Equal(w.ended, want) {
+		t.Errorf("ended %v; want %v", w.ended, want)
+	}
+	key, _ := w.enrolPasskey("laptop", 0)
+	if err := w.RemoveTOTP(t.Context(), w.principal()); err != nil || len(w.weakened) != 0 {
+		t.Errorf("one of two removed: %v, %v", err, w.weakened)
+	}
+	if err := w.RemovePasskey(t.Context(), w.principal(), key.ID); err != nil || !slices.Equal(w.weakened, []string{ann}) {
+		t.Errorf("the last one removed: %v, %v", err, w.weakened)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/throttle"
 )
 
 const (
@@ -20,7 +21,6 @@ const (
 	userLen      = 8 // 2.6e10 codes; a person has codeTries of them in ten minutes
 
 	codeTries       = 20 // codes that a person may look up, and answer, in tryWindow
-	devicesAsked    = 30 // that an address may ask for in tryWindow
 	tryWindow       = 10 * time.Minute
 	duplicatedCodes = 3
 )
@@ -42,7 +42,7 @@ func (s *Service) AskDevice(ctx context.Context, client Client, scopes []string,
 	if err != nil {
 		return Waiting{}, err
 	}
-	if err := s.within(ctx, "device "+from.Address, devicesAsked); err != nil {
+	if err := s.Throttle.Take(ctx, throttle.Waiting, throttle.Keys{Address: from.Address}); err != nil {
 		return Waiting{}, refusedTries(err)
 	}
 	now := s.Now()

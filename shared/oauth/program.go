@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 
+	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/id"
@@ -16,7 +17,7 @@ const tokensAsked = 300
 
 // Authenticate returns the service account whose secret is shown; the one refusal for
 // every other pair.
-func (s *Service) Authenticate(ctx context.Context, accountID, secret string) (Program, error) {
+func (s *Service) Authenticate(ctx context.Context, accountID, secret string, from From) (Program, error) {
 	wrong := refuse(InvalidClient, "the client is not known, or its secret is wrong")
 	if !id.Valid(id.ServiceAccount, accountID) {
 		return Program{}, wrong
@@ -28,10 +29,14 @@ func (s *Service) Authenticate(ctx context.Context, accountID, secret string) (P
 	shown, match := Hash(secret), ""
 	for _, k := range p.Secrets { // all of them: time must not tell which
 		if subtle.ConstantTimeCompare(k.Hash, shown) == 1 {
-			match = k.ID
+			match, p.SeenBy = k.ID, k.SeenBy
 		}
 	}
 	if match == "" {
+		s.Denials.Note(audit.Denial{ // of an account that is not known there is no organisation, and nothing is kept
+			OrgID: p.Subject.OrgID, Actor: p.Subject.OwnerID, Action: audit.ActionAuthFail, Code: string(InvalidClient), Target: "client_secret",
+			Address: from.Address, RequestID: audit.RequestID(ctx), At: s.Now(),
+		})
 		return Program{}, wrong
 	}
 	return p, s.Store.NoteSecret(ctx, p.Subject.OrgID, match, s.Now())
@@ -63,6 +68,7 @@ func (s *Service) IssueTo(ctx context.Context, p Program, scopes []string, from 
 	opened, err := s.Sessions.Begin(ctx, session.Start{
 		OrgID: subject.OrgID, HolderID: p.ID, Kind: session.Client, Means: session.Secret, Scopes: granted,
 		ProvedAt: now, Address: from.Address, UserAgent: from.UserAgent, Client: p.Name, Expires: now.Add(AccessLifetime),
+		SeenBy: p.SeenBy,
 	})
 	if fault.Is(err, fault.NotFound) {
 		return Issued{}, refuse(InvalidClient, "the client is not known, or its secret is wrong")

@@ -26,7 +26,8 @@ type Secret struct {
 	AccountID  string
 	Hint       string // its last characters
 	CreatedBy  string
-	SeenBy     string // to whom it was shown
+	SeenBy     []string // who may have seen it; of a new one, to whom it is shown
+	By         string   // the credential that it is asked for by: whoever knows that one's secret, may be who asks; of a new one only
 	CreatedAt  time.Time
 	LastUsedAt time.Time // zero: never
 }
@@ -40,7 +41,8 @@ type Account struct {
 // SecretStore keeps client secrets.
 type SecretStore interface {
 	// AddSecret stores a secret with its hash, in one transaction with what decide
-	// returns for the account as it is; NotFound where it is none.
+	// returns for the account as it is; NotFound where it is none. Whoever has seen the
+	// credential that it is asked for by, is among those who have seen it.
 	AddSecret(ctx context.Context, s Secret, hash []byte, decide func(Account) (audit.Record, error)) error
 	// Secrets lists those of an account, the oldest first, with the account.
 	Secrets(ctx context.Context, org, accountID string) ([]Secret, Account, error)
@@ -60,7 +62,7 @@ func (s *Secrets) Create(ctx context.Context, p authz.Principal, accountID strin
 	plain := newSecret(secretPrefix)
 	made := Secret{
 		OrgID: p.OrgID, ID: id.New(id.ClientSecret), AccountID: accountID, Hint: plain[len(plain)-hintLen:],
-		CreatedBy: p.Actor(), SeenBy: p.OwnerID, CreatedAt: s.Now(),
+		CreatedBy: p.Actor(), SeenBy: []string{p.OwnerID}, By: p.KeyID, CreatedAt: s.Now(),
 	}
 	err := s.Store.AddSecret(ctx, made, Hash(plain), func(a Account) (audit.Record, error) {
 		if err := mayWrite(ctx, p, a); err != nil {

@@ -19,6 +19,8 @@ type Service struct {
 	Live     Live
 	Tokens   Tokens
 	Minter   Minter
+	Throttle Throttle
+	Denials  Denials
 	Clients  []Client
 	Issuer   string // the address under which everybody reaches the platform
 	Now      func() time.Time
@@ -77,13 +79,22 @@ func (s *Service) Client(clientID string) (Client, bool) {
 	return Client{}, false
 }
 
-// Prune is the job that forgets what is over.
+// Prune is the job that forgets what is over, however much that is.
 func (s *Service) Prune(ctx context.Context) (function.Counts, error) {
-	n, err := s.Store.Prune(ctx, s.Now(), pruneBatch)
-	if n == (Pruned{}) {
-		return nil, err
+	var total Pruned
+	for {
+		n, err := s.Store.Prune(ctx, s.Now(), pruneBatch)
+		total.add(n)
+		switch {
+		case err == nil && n.most() >= pruneBatch: // there may be more
+		case total == (Pruned{}):
+			return nil, err
+		default:
+			return function.Counts{
+				"requests": total.Requests, "devices": total.Devices, "grants": total.Grants, "attempts": total.Attempts, "keys": total.Keys,
+			}, err
+		}
 	}
-	return function.Counts{"requests": n.Requests, "devices": n.Devices, "grants": n.Grants, "keys": n.Keys}, err
 }
 
 const pruneBatch = 1000
@@ -112,7 +123,7 @@ func (s *Service) Approver(ctx context.Context, p authz.Principal) (Approver, er
 			return Approver{}, session.ErrUnauthenticated()
 		case list[0].Kind == session.Browser:
 			b := list[0]
-			return Approver{Principal: p, Proof: Proof{MFA: b.MFA, Means: b.Means, Connection: b.Connection, At: b.ProvedAt}}, nil
+			return Approver{Principal: p, Proof: Proof{MFA: b.MFA, Means: b.Means, Connection: b.Connection, At: b.ProvedAt, SessionID: b.ID}}, nil
 		}
 	}
 	return Approver{}, fault.New(fault.Forbidden, "a program is let in from the browser that you signed in with").With("reason", "browser")
@@ -155,15 +166,18 @@ func (s *Service) begin(ctx context.Context, b begun, from From) (Issued, error)
 	start := session.Start{
 		OrgID: b.who.OrgID, HolderID: b.who.UserID, Kind: session.OAuth, Means: b.proof.Means, Connection: b.proof.Connection,
 		Scopes: b.granted.Scopes, MFA: b.proof.MFA, ProvedAt: b.proof.At, Address: from.Address, UserAgent: from.UserAgent, Client: b.client.Name,
+		From: b.proof.SessionID,
 	}
 	if !b.granted.Offline { // nothing outlives the one token
 		start.Expires = now.Add(AccessLifetime)
 	}
 	opened, err := s.Sessions.Begin(ctx, start)
-	if fault.Is(err, fault.NotFound) {
+	switch {
+	case fault.Is(err, fault.NotFound):
 		return Issued{}, refuse(InvalidGrant, "who granted it is no active member any more")
-	}
-	if err != nil {
+	case fault.Is(err, fault.Unauthenticated):
+		return Issued{}, refuse(InvalidGrant, "the session in which it was granted has ended")
+	case err != nil:
 		return Issued{}, err
 	}
 	o := Opening{RequestID: b.requestID, Family: Family{

@@ -7,6 +7,7 @@ import (
 	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/authz"
 	"github.com/aiaas/aiaas/shared/session"
+	"github.com/aiaas/aiaas/shared/throttle"
 )
 
 // Sessions begins and ends the sessions behind tokens: [session.Manager].
@@ -20,6 +21,15 @@ type Live interface {
 	ByID(ctx context.Context, sessionID string) (*session.Record, error)
 }
 
+// Throttle slows down who asks too often, by the network that he asks from:
+// [throttle.Throttle].
+type Throttle interface {
+	Take(ctx context.Context, kind throttle.Kind, k throttle.Keys) error
+}
+
+// Denials hears of clients that were refused: [audit.Denials].
+type Denials interface{ Note(n audit.Denial) }
+
 // Browsers lists sessions: [session.Store].
 type Browsers interface {
 	List(ctx context.Context, f session.Filter, now time.Time) ([]session.Session, error)
@@ -31,6 +41,7 @@ type Proof struct {
 	Means      session.Means
 	Connection string
 	At         time.Time
+	SessionID  string // his; what he approved is worth nothing once it has ended
 }
 
 // Request is what a client asks a person for.
@@ -151,12 +162,14 @@ type Program struct {
 	Name    string
 	Subject authz.Subject // without scopes
 	Secrets []KeptSecret
+	SeenBy  []string // who may have seen the secret that it was authenticated by
 }
 
 // KeptSecret is a client secret as it is stored.
 type KeptSecret struct {
-	ID   string
-	Hash []byte
+	ID     string
+	Hash   []byte
+	SeenBy []string // who may have seen it
 }
 
 // Store keeps what is asked and granted. Every method that takes something takes it
@@ -170,7 +183,7 @@ type Store interface {
 	// Attempt counts one, and returns how many there are of the key in the running window,
 	// and when that began.
 	Attempt(ctx context.Context, key string, window time.Duration, at time.Time) (n int64, since time.Time, err error)
-	// Prune forgets what is over.
+	// Prune forgets what is over, at most limit of each.
 	Prune(ctx context.Context, now time.Time, limit int) (Pruned, error)
 }
 
@@ -226,7 +239,20 @@ type ProgramStore interface {
 }
 
 // Pruned counts what was forgotten.
-type Pruned struct{ Requests, Devices, Grants, Keys int64 }
+type Pruned struct{ Requests, Devices, Grants, Attempts, Keys int64 }
+
+func (p *Pruned) add(n Pruned) {
+	p.Requests += n.Requests
+	p.Devices += n.Devices
+	p.Grants += n.Grants
+	p.Attempts += n.Attempts
+	p.Keys += n.Keys
+}
+
+// most is how many there were of what there were most of.
+func (p Pruned) most() int64 {
+	return max(p.Requests, p.Devices, p.Grants, p.Attempts)
+}
 
 // Who is a person in an organisation.
 type Who struct{ OrgID, UserID string }

@@ -17,6 +17,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/argon2id"
@@ -47,12 +49,18 @@ const (
 // left, and would only make others wait.
 const patience = 10 * time.Second
 
+// litter is how many KiB of hashes that are done may lie about until they are collected.
+// The collector alone would wait for a multiple of what is in use while they are
+// computed, which is much more than all else that the process has.
+const litter = 64 << 10
+
 // Hasher makes and checks hashes, a few at once: each takes the memory of its cost,
 // so that as many as there are sign-ins would take all there is.
 type Hasher struct {
 	params *argon2id.Params
-	turns  chan struct{}
+	turns  *turns
 	nobody string
+	used   atomic.Int64 // KiB since the last collection
 }
 
 // NewHasher makes a hasher that computes at most atOnce hashes at the same time.
@@ -62,7 +70,7 @@ func NewHasher(c Cost, atOnce int) *Hasher {
 		params: &argon2id.Params{
 			Memory: c.MemoryKiB, Iterations: c.Passes, Parallelism: c.Lanes, SaltLength: saltLength, KeyLength: keyLength,
 		},
-		turns: make(chan struct{}, max(1, atOnce)),
+		turns: newTurns(max(1, atOnce)),
 	}
 	h.nobody = h.unmatchable()
 	return h
@@ -77,14 +85,13 @@ func (h *Hasher) unmatchable() string {
 		text(random[:saltLength]), text(random[saltLength:]))
 }
 
-// Hash returns the PHC string of a password. Unavailable where its turn does not come
-// in time.
+// Hash returns the PHC string of a password that somebody sets, who has shown the right
+// to: he is no stranger. Unavailable where its turn does not come in time.
 func (h *Hasher) Hash(ctx context.Context, text string) (phc string, err error) {
-	done, err := h.turn(ctx)
-	if err != nil {
+	if err := h.turn(ctx, Known); err != nil {
 		return "", err
 	}
-	defer done()
+	defer h.done(h.params.Memory)
 	phc, err = argon2id.CreateHash(norm.NFC.String(text), h.params)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
@@ -97,8 +104,8 @@ func (h *Hasher) Hash(ctx context.Context, text string) (phc string, err error) 
 // same work is done, and the answer is no: that of a new hash. One of another cost takes
 // another time until it is renewed; so after the cost was changed, an address can be told
 // by it from one of nobody until its owner has signed in once. Unavailable where its turn
-// does not come in time.
-func (h *Hasher) Verify(ctx context.Context, phc, text string) (ok, renew bool, err error) {
+// does not come in time, or too many wait in the line already.
+func (h *Hasher) Verify(ctx context.Context, line Line, phc, text string) (ok, renew bool, err error) {
 	known := phc != "" && len(text) <= MaxBytes
 	if !known {
 		phc = h.nobody
@@ -110,11 +117,10 @@ func (h *Hasher) Verify(ctx context.Context, phc, text string) (ok, renew bool, 
 	case params.Memory > dearest || params.Iterations > dearest || params.KeyLength < keyLength/2:
 		return false, false, errStrange
 	}
-	done, err := h.turn(ctx)
-	if err != nil {
+	if err := h.turn(ctx, line); err != nil {
 		return false, false, err
 	}
-	defer done()
+	defer h.done(params.Memory)
 	ok, params, err = argon2id.CheckHash(norm.NFC.String(text), phc)
 	if err != nil {
 		return false, false, fmt.Errorf("check password: %w", err)
@@ -126,16 +132,24 @@ func (h *Hasher) Verify(ctx context.Context, phc, text string) (ok, renew bool, 
 var errStrange = errors.New("read password hash: its cost is out of bounds")
 
 // turn waits until one more hash may be computed.
-func (h *Hasher) turn(ctx context.Context) (done func(), err error) {
+func (h *Hasher) turn(ctx context.Context, line Line) error {
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	select {
-	case h.turns <- struct{}{}:
-		return func() { <-h.turns }, nil
-	case <-waiting.Done():
+	err := h.turns.take(waiting, line)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait to hash a password: %w", ctx.Err())
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("wait to hash a password: %w", err)
+	return fault.Wrap(fault.Unavailable, "wait to hash a password", err).After(time.Second)
+}
+
+// done ends a turn, after so much memory was used. It collects before the next begins.
+func (h *Hasher) done(memoryKiB uint32) {
+	defer h.turns.done()
+	if h.used.Add(int64(memoryKiB)) >= litter {
+		h.used.Store(0)
+		runtime.GC()
 	}
-	return nil, fault.Wrap(fault.Unavailable, "wait to hash a password", waiting.Err()).After(time.Second)
 }

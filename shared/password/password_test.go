@@ -3,6 +3,8 @@ package password_test
 import (
 	"context"
 	"errors"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -58,7 +60,7 @@ func TestVerify(t *testing.T) {
 		{"longer than any", hash(t, h, "eleven purple herons"), strings.Repeat("x", password.MaxBytes+1), false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ok, renew, err := h.Verify(t.Context(), c.phc, c.text)
+			ok, renew, err := h.Verify(t.Context(), password.Strangers, c.phc, c.text)
 			if err != nil || ok != c.ok || renew != c.renew {
 				t.Errorf("ok %v, renew %v, %v; want %v, %v", ok, renew, err, c.ok, c.renew)
 			}
@@ -79,7 +81,7 @@ func TestAStoredTextThatIsNoHashIsAnError(t *testing.T) {
 		"eleven purple herons", "$2a$10$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=64,t=1,p=1$AAAA$",
 		"$argon2id$v=19$m=4000000000,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 	} {
-		if ok, _, err := h.Verify(t.Context(), phc, ""); ok || err == nil {
+		if ok, _, err := h.Verify(t.Context(), password.Strangers, phc, ""); ok || err == nil {
 			t.Errorf("%s: ok %v, %v", phc, ok, err)
 		}
 	}
@@ -94,7 +96,7 @@ func TestHashesWaitForTheirTurn(t *testing.T) {
 		gone, leave := context.WithCancel(t.Context())
 		left, stayed := make(chan error, 1), make(chan error, 1)
 		go func() { _, err := h.Hash(gone, "x"); left <- err }()
-		go func() { _, _, err := h.Verify(t.Context(), "", "x"); stayed <- err }()
+		go func() { _, _, err := h.Verify(t.Context(), password.Strangers, "", "x"); stayed <- err }()
 		synctest.Wait()
 		if len(left) > 0 || len(stayed) > 0 {
 			t.Fatal("a hash was computed out of turn")
@@ -133,5 +135,100 @@ func TestOthersReadOurHashes(t *testing.T) {
 	ok, err := argon2id.ComparePasswordAndHash("eleven purple herons", hash(t, password.NewHasher(cheap(), 1), "eleven purple herons"))
 	if err != nil || !ok {
 		t.Errorf("ok %v, %v", ok, err)
+	}
+}
+
+// queued is a hash that waits in a line; its end is told by name.
+func queued(t *testing.T, h *password.Hasher, line password.Line, name string, ended chan<- string) {
+	t.Helper()
+	go func() {
+		_, _, err := h.Verify(context.WithoutCancel(t.Context()), line, "", "x")
+		if err != nil {
+			name = err.Error()
+		}
+		ended <- name
+	}()
+	synctest.Wait() // it stands in the line
+}
+
+// TestWhoIsKnownGoesBeforeStrangers has strangers wait before somebody comes who is known.
+func TestWhoIsKnownGoesBeforeStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := password.NewHasher(cheap(), 1)
+		release := password.Occupy(h)
+		ended := make(chan string, 4)
+		queued(t, h, password.Strangers, "first stranger", ended)
+		queued(t, h, password.Strangers, "second stranger", ended)
+		queued(t, h, password.Known, "first known", ended)
+		queued(t, h, password.Known, "second known", ended)
+		release()
+		for _, want := range []string{"first known", "second known", "first stranger", "second stranger"} {
+			if got := <-ended; got != want {
+				t.Errorf("%s; want %s", got, want)
+			}
+		}
+	})
+}
+
+// TestAFullLineRefusesAtOnce fills both lines: who comes then hears when to come back, and
+// nobody's line is filled by the other's.
+func TestAFullLineRefusesAtOnce(t *testing.T) {
+	for _, c := range []struct{ full, other password.Line }{
+		{password.Strangers, password.Known}, {password.Known, password.Strangers},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := password.NewHasher(cheap(), 2)
+			release := password.Occupy(h)
+			n := password.Length(h, c.full)
+			ended := make(chan string, n+1)
+			for range n {
+				queued(t, h, c.full, "through", ended)
+			}
+			_, _, err := h.Verify(t.Context(), c.full, "", "x") // blocks for good where it waits: nobody else does anything
+			if !fault.Is(err, fault.Unavailable) || fault.From(err).RetryAfter <= 0 {
+				t.Errorf("line %d: one more is told %v", c.full, err)
+			}
+			queued(t, h, c.other, "through", ended)
+			release()
+			for range n + 1 {
+				if got := <-ended; got != "through" {
+					t.Errorf("line %d: %s", c.full, got)
+				}
+			}
+		})
+	}
+}
+
+// TestWhoLeavesTakesNoTurn leaves a line, and shows that no turn is lost by it.
+func TestWhoLeavesTakesNoTurn(t *testing.T) {
+	var all sync.WaitGroup
+	h := password.NewHasher(cheap(), 2)
+	for i := range 200 {
+		all.Go(func() {
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			if i%3 == 0 {
+				go leave() // before it is his turn, while it is given, or after
+			}
+			_, _, _ = h.Verify(ctx, password.Line(i%2), "", "x")
+		})
+	}
+	all.Wait()
+	if n := password.Free(h); n != 2 {
+		t.Errorf("%d turns are free; want 2", n)
+	}
+}
+
+// TestHashesThatAreDoneLieAboutNoLonger computes hashes where the collector would not run
+// for long by itself.
+func TestHashesThatAreDoneLieAboutNoLonger(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(10_000))
+	h := password.NewHasher(password.Standard(), 1)
+	for range 8 {
+		hash(t, h, "x")
+	}
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.HeapAlloc > 128<<20 {
+		t.Errorf("after eight hashes of 32 MiB, %d MiB are taken", m.HeapAlloc>>20)
 	}
 }

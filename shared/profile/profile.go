@@ -175,9 +175,33 @@ func (c *Patch) apply(p Profile) (next Profile, changed []string) {
 	return next, changed
 }
 
-// Change sets parts of the own profile.
+// changing is who changes his profile. No program does it for him; nor does a session of
+// single sign-on where he is a member elsewhere too, for whoever runs one organisation's
+// sign-on would change what the others know him by.
+func (s *Service) changing(ctx context.Context, p authz.Principal) (userID string, err error) {
+	userID, err = p.Person()
+	switch {
+	case err != nil:
+		return "", err
+	case p.Method != authz.BySession:
+		return "", fault.New(fault.Forbidden, "only a person who has signed in changes the own profile, and no program for him").With("reason", "person")
+	case p.Means != "sso":
+		return userID, nil
+	}
+	list, err := s.Store.Organizations(ctx, userID, s.Now())
+	switch {
+	case err != nil:
+		return "", err
+	case slices.ContainsFunc(list, func(m Membership) bool { return m.OrgID != p.OrgID }):
+		return "", fault.New(fault.Forbidden, "you are a member of other organizations as well, which know you by this profile: sign in with your password or a passkey").With("reason", "sso")
+	}
+	return userID, nil
+}
+
+// Change sets parts of the own profile. Forbidden for programs, and for single sign-on
+// of who is a member of more than one organisation.
 func (s *Service) Change(ctx context.Context, p authz.Principal, c Patch) error {
-	userID, err := p.Person()
+	userID, err := s.changing(ctx, p)
 	if err != nil {
 		return err
 	}

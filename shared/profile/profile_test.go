@@ -112,14 +112,19 @@ func TestWhatIsSet(t *testing.T) {
 }
 
 func TestItIsThePersonsAlone(t *testing.T) {
-	for method, fine := range map[authz.Method]bool{authz.BySession: true, authz.ByToken: true, authz.ByKey: false, authz.ByClient: false} {
+	for method, may := range map[authz.Method]struct{ see, change bool }{
+		authz.BySession: {true, true}, authz.ByToken: {true, false}, authz.ByKey: {}, authz.ByClient: {},
+	} {
 		svc, _ := service(profile.Profile{})
-		_, err := svc.Own(t.Context(), as(method, authz.Owner, ""))
+		_, seen := svc.Own(t.Context(), as(method, authz.Owner, ""))
 		name := "x"
 		changed := svc.Change(t.Context(), as(method, authz.Owner, ""), profile.Patch{Name: &name})
-		for _, err := range []error{err, changed} {
-			if (err == nil) != fine || err != nil && !fault.Is(err, fault.Forbidden) {
-				t.Errorf("by %s: %v", method, err)
+		for _, c := range []struct {
+			err  error
+			fine bool
+		}{{seen, may.see}, {changed, may.change}} {
+			if (c.err == nil) != c.fine || c.err != nil && !fault.Is(c.err, fault.Forbidden) {
+				t.Errorf("by %s: %v", method, c.err)
 			}
 		}
 	}
@@ -155,6 +160,25 @@ func TestSingleSignOnTellsOfItsOwnOrganisationOnly(t *testing.T) {
 		own, err := svc.Own(t.Context(), as(authz.BySession, authz.Developer, means))
 		if err != nil || len(own.Organizations) != want || want == 1 && own.Organizations[0].OrgID != "org_1" {
 			t.Errorf("by %s: %v, %v", means, own.Organizations, err)
+		}
+	}
+}
+
+// Who runs an organisation's sign-on has no say about what others know a person by.
+func TestSingleSignOnChangesTheProfileOfItsOwnPeopleOnly(t *testing.T) {
+	name := "Ada"
+	for what, c := range map[string]struct {
+		places []profile.Membership
+		fine   bool
+	}{
+		"a member here only":     {[]profile.Membership{{OrgID: "org_1"}}, true},
+		"a member elsewhere too": {[]profile.Membership{{OrgID: "org_1"}, {OrgID: "org_2"}}, false},
+	} {
+		svc, s := service(profile.Profile{})
+		s.list = c.places
+		err := svc.Change(t.Context(), as(authz.BySession, authz.Developer, "sso"), profile.Patch{Name: &name})
+		if (err == nil) != c.fine || err != nil && fault.From(err).Members["reason"] != "sso" || (s.kept.Name == name) != c.fine {
+			t.Errorf("%s: %v, %q", what, err, s.kept.Name)
 		}
 	}
 }

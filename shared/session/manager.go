@@ -100,7 +100,7 @@ func (m *Manager) Begin(ctx context.Context, s Start) (Opened, error) {
 	if !s.Expires.IsZero() && s.Expires.Before(next.ExpiresAt) {
 		next.ExpiresAt = s.Expires
 	}
-	kept := Saved{Session: next, Record: m.record(ctx, next, ActionBegin), Ends: s.Replaces, Most: st.Settings.SessionCount()}
+	kept := Saved{Session: next, Record: m.record(ctx, next, ActionBegin), Ends: s.Replaces, From: s.From, SeenBy: s.SeenBy, Most: st.Settings.SessionCount()}
 	if s.Kind == Client {
 		kept.Most = maxClients
 	}
@@ -175,6 +175,23 @@ func (m *Manager) EndAll(ctx context.Context, userID, exceptID, reason string) (
 	return m.end(ctx, Filter{HolderID: userID, Except: exceptID}, reason, authz.Principal{})
 }
 
+// EndWeak ends a person's sessions in which no second factor was shown, but for one: he
+// has one now.
+func (m *Manager) EndWeak(ctx context.Context, userID, exceptID, reason string) error {
+	_, err := m.end(ctx, Filter{HolderID: userID, Except: exceptID, Weak: true}, reason, authz.Principal{})
+	return err
+}
+
+// Weaken takes back from a person's sessions that a second factor was shown: he has
+// none any more.
+func (m *Manager) Weaken(ctx context.Context, userID string) error {
+	orgs, err := m.store.Weaken(ctx, userID)
+	for _, org := range orgs {
+		err = errors.Join(err, m.moved(ctx, org))
+	}
+	return err
+}
+
 // end ends sessions by a principal; by their holders where it is nobody.
 func (m *Manager) end(ctx context.Context, f Filter, reason string, p authz.Principal) (int, error) {
 	now := m.now()
@@ -202,11 +219,18 @@ func (m *Manager) end(ctx context.Context, f Filter, reason string, p authz.Prin
 
 // Prune is the job that forgets old sessions.
 func (m *Manager) Prune(ctx context.Context) (function.Counts, error) {
-	n, err := m.store.Prune(ctx, m.now().Add(-keptFor), pruneBatch)
-	if n == 0 {
-		return nil, err
+	before := m.now().Add(-keptFor)
+	for total := int64(0); ; {
+		n, err := m.store.Prune(ctx, before, pruneBatch)
+		total += int64(n)
+		switch {
+		case err == nil && n >= pruneBatch: // there may be more
+		case total == 0:
+			return nil, err
+		default:
+			return function.Counts{"sessions": total}, err
+		}
 	}
-	return function.Counts{"sessions": int64(n)}, err
 }
 
 // Cookie carries a session to a browser: for as long as it lasts, not to scripts, not

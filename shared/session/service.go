@@ -37,7 +37,10 @@ func own(p authz.Principal) (Filter, error) {
 		return Filter{}, err
 	}
 	f := Filter{HolderID: userID}
-	if p.Means == string(SSO) {
+	switch {
+	case p.Method != authz.BySession: // a program that acts for him knows of itself alone
+		f.OrgID, f.ID = p.OrgID, p.KeyID
+	case p.Means == string(SSO):
 		f.OrgID = p.OrgID
 	}
 	return f, nil
@@ -58,9 +61,10 @@ func (s *Service) End(ctx context.Context, p authz.Principal, sessionID string) 
 	if err != nil {
 		return err
 	}
-	if f.ID = sessionID; !id.Valid(id.Session, sessionID) {
+	if !id.Valid(id.Session, sessionID) || f.ID != "" && f.ID != sessionID {
 		return errNone()
 	}
+	f.ID = sessionID
 	n, err := s.Manager.end(ctx, f, "its holder ended it", authz.Principal{})
 	if err == nil && n == 0 {
 		return errNone()
@@ -150,6 +154,7 @@ func (s *Service) Switch(ctx context.Context, p authz.Principal, org, address, a
 	opened, err := s.Manager.Begin(ctx, Start{
 		OrgID: org, HolderID: userID, Kind: from[0].Kind, Means: from[0].Means, MFA: p.MFA, ProvedAt: p.ProvedAt, Address: address, UserAgent: agent,
 		Expires: from[0].ExpiresAt, // going to and fro makes no session longer
+		From:    p.KeyID,
 	})
 	if fault.Is(err, fault.NotFound) {
 		return Opened{}, none

@@ -90,6 +90,12 @@ type Start struct {
 	Client     string
 	Expires    time.Time // zero: the organisation's session length; never later than that
 	Replaces   string    // the id of the holder's session that this one takes the place of
+	// From is the id of the holder's session, in whatever organisation, that this one
+	// comes of: it must still live. "": it comes of none.
+	From string
+	// SeenBy are those who may have seen the secret that a program's session begins with:
+	// what they can do by it, they can do by what is made in the session.
+	SeenBy []string
 }
 
 // Opened is a session with the token that it is shown by: once.
@@ -204,7 +210,10 @@ type Saved struct {
 	// Ends are the sessions of the holder that end with this one's beginning: the one
 	// that it replaces.
 	Ends string
-	Most int // of sessions that the holder may have in the organisation; the oldest end
+	From string // the id of a session of the holder that must still live; "": of none
+	// SeenBy are those who may have seen the secret that it began with.
+	SeenBy []string
+	Most   int // of sessions that the holder may have in the organisation; the oldest end
 }
 
 // Filter says which sessions are meant, of those that have not ended.
@@ -213,6 +222,7 @@ type Filter struct {
 	HolderID string // "": of everybody in it
 	ID       string // "": all
 	Except   string // an id
+	Weak     bool   // those in which no second factor was shown
 }
 
 // Store keeps sessions.
@@ -222,13 +232,17 @@ type Store interface {
 	Standing(ctx context.Context, org, holderID string) (Standing, error)
 	// Save stores a session, in one transaction with its audit record and the end of
 	// those that it replaces. A session that is there gets the new token, means, proof and
-	// second factor; NotFound where it has ended meanwhile, or where the holder has.
+	// second factor; NotFound where it has ended meanwhile, or where the holder has; Unauthenticated where the one that it comes of
+	// has. It comes before or after the end of all of the holder's sessions, never between.
 	Save(ctx context.Context, s Saved) error
 	// List returns the live sessions, the newest first.
 	List(ctx context.Context, f Filter, now time.Time) ([]Session, error)
 	// End ends sessions, each with the audit record that record makes, in one
-	// transaction for each organisation. It returns those that it ended.
+	// transaction. It returns those that it ended.
 	End(ctx context.Context, f Filter, at time.Time, reason string, record func(Session) audit.Record) ([]Session, error)
+	// Weaken takes back that a second factor was shown, from all of a person's sessions,
+	// and returns the organisations that they are in.
+	Weaken(ctx context.Context, userID string) (orgs []string, err error)
 	// Prune forgets at most limit sessions that expired before a time.
 	Prune(ctx context.Context, before time.Time, limit int) (int, error)
 }

@@ -375,3 +375,72 @@ func TestUsesAreNotedOnceAMinute(t *testing.T) {
 		t.Errorf("noted %d times, %v", f.noted, err)
 	}
 }
+
+// asked keeps what is asked of it.
+type asked struct {
+	session.Store
+	filters []session.Filter
+}
+
+func (a *asked) List(_ context.Context, f session.Filter, _ time.Time) ([]session.Session, error) {
+	a.filters = append(a.filters, f)
+	return nil, nil
+}
+
+func (a *asked) End(_ context.Context, f session.Filter, _ time.Time, _ string, _ func(session.Session) audit.Record) ([]session.Session, error) {
+	a.filters = append(a.filters, f)
+	return []session.Session{{OrgID: "org_1"}}, nil
+}
+
+// A program that acts for somebody, and an organisation's sign-on, learn nothing of
+// where else he is.
+func TestWhichSessionsAreOnesOwn(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		method authz.Method
+		means  session.Means
+		list   session.Filter
+		other  fault.Code // of the end of another session
+	}{
+		"a person":       {authz.BySession, session.Password, session.Filter{HolderID: "user_1"}, ""},
+		"single sign-on": {authz.BySession, session.SSO, session.Filter{HolderID: "user_1", OrgID: "org_1"}, ""},
+		"a program":      {authz.ByToken, session.Password, session.Filter{HolderID: "user_1", OrgID: "org_1", ID: "ses_1"}, fault.NotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := &asked{}
+			svc := &session.Service{Manager: session.NewManager(st, &bumps{}, "", noon)}
+			p := authz.Principal{OrgID: "org_1", OwnerID: "user_1", KeyID: "ses_1", Role: authz.Developer, Method: tt.method, Means: string(tt.means)}
+			if _, err := svc.List(t.Context(), p); err != nil || st.filters[0] != tt.list {
+				t.Errorf("%v, %v", st.filters, err)
+			}
+			err := svc.End(t.Context(), p, "ses_0199c0b2f3a47c1e8d6a5b4c3d2e1f00")
+			if tt.other == "" && err != nil || tt.other != "" && !fault.Is(err, tt.other) {
+				t.Errorf("the end of another: %v", err)
+			}
+		})
+	}
+}
+
+// old has so many sessions that are long over.
+type old struct {
+	session.Store
+	left int
+}
+
+func (o *old) Prune(_ context.Context, _ time.Time, limit int) (int, error) {
+	n := min(limit, o.left)
+	o.left -= n
+	return n, nil
+}
+
+func TestHoweverManySessionsAreOverAllAreForgotten(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 1000, 2500} {
+		st := &old{left: n}
+		counts, err := session.NewManager(st, &bumps{}, "", noon).Prune(t.Context())
+		if err != nil || st.left != 0 || counts["sessions"] != int64(n) {
+			t.Errorf("of %d %d are left, %v, %v", n, st.left, counts, err)
+		}
+	}
+}

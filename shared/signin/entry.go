@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,7 +69,7 @@ func (s *Service) destination(ctx context.Context, e Entry) (Place, error) {
 		return Place{}, errRefused()
 	}
 	if e.Means == session.SSO {
-		return place, nil
+		return s.byConnection(ctx, e, place)
 	}
 	candidates := []Place{place}
 	if e.OrgID == "" {
@@ -86,6 +87,20 @@ func (s *Service) destination(ctx context.Context, e Entry) (Place, error) {
 	s.denied(ctx, e.Account, "sso_required", e.From)
 	return Place{}, fault.New(fault.Forbidden, "the organization has its people sign in by its own single sign-on").
 		With("reason", "sso_required").With("organization_id", place.OrgID)
+}
+
+// byConnection is the place of who comes by single sign-on, where its connection still
+// lets him in: he may have taken his time with the second factor.
+func (s *Service) byConnection(ctx context.Context, e Entry, place Place) (Place, error) {
+	in, err := s.Gate.LetsIn(ctx, place.OrgID, e.Connection, e.Account.UserID)
+	switch {
+	case err != nil:
+		return Place{}, err
+	case !in:
+		s.denied(ctx, e.Account, "sso_off", e.From)
+		return Place{}, errRefused()
+	}
+	return place, nil
 }
 
 // waiting is what a challenge remembers of an entry.
@@ -198,9 +213,13 @@ func (s *Service) Passkey(ctx context.Context, p factor.PasskeyProof, orgID stri
 }
 
 // enter begins the session. Every sign-in begins a new one, under a new token: one that
-// the browser had before is worth nothing to who planted it.
+// the browser had before is worth nothing to who planted it. RateLimited where the person
+// comes in over and over.
 func (s *Service) enter(ctx context.Context, e Entry, place Place) (Outcome, error) {
-	device, err := s.Throttle.Remember(ctx, e.From.Device, e.Account.Email, e.Account.UserID)
+	if err := s.Throttle.Take(ctx, throttle.Entry, throttle.Keys{Account: entrant(e, place)}); err != nil {
+		return Outcome{}, err
+	}
+	device, err := s.remember(ctx, e)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -211,17 +230,69 @@ func (s *Service) enter(ctx context.Context, e Entry, place Place) (Outcome, err
 	if err != nil {
 		return Outcome{}, goneAs(err, errRefused())
 	}
-	var note *mail.Note
-	if device.New && !device.First {
-		n, err := mail.NewNote(place.OrgID, e.Account.UserID, mail.KindNewDevice,
-			mail.NewDevice{At: s.Now(), Address: e.From.Address, Device: mail.Name(e.From.UserAgent)}, s.Now())
-		if err != nil {
-			return Outcome{}, err
-		}
-		note = &n
+	if err := s.stillHis(ctx, e, opened); err != nil {
+		return Outcome{}, err
+	}
+	note, err := s.notice(ctx, e, place, device)
+	if err != nil {
+		return Outcome{}, err
 	}
 	if err := s.Store.Entered(ctx, e.Account.UserID, place.OrgID, note); err != nil {
 		return Outcome{}, err
 	}
 	return Outcome{Account: e.Account, Place: place, Session: opened, Device: device.Token}, nil
+}
+
+// remember makes the device known to the account: who signs in there has guesses of his
+// own. One of single sign-on is not: whoever runs an issuer would have as many as he
+// likes, at the password of anybody whom he can name.
+func (s *Service) remember(ctx context.Context, e Entry) (throttle.Device, error) {
+	if e.Means == session.SSO {
+		return throttle.Device{}, nil
+	}
+	return s.Throttle.Remember(ctx, e.From.Device, e.Account.Email, e.Account.UserID)
+}
+
+// entrant is by whom entries are counted: by the person, and, where an issuer brings him,
+// by the issuer's organisation as well, which could keep him from coming in otherwise.
+func entrant(e Entry, place Place) string {
+	if e.Means == session.SSO {
+		return e.Account.UserID + " " + place.OrgID
+	}
+	return e.Account.UserID
+}
+
+// notice tells a person of a device that he did not sign in with before: a few times an
+// hour, for more would bury other mails. Of the first device there is nothing to tell.
+func (s *Service) notice(ctx context.Context, e Entry, place Place, d throttle.Device) (*mail.Note, error) {
+	if !d.New || d.First {
+		return nil, nil //nolint:nilnil // no mail
+	}
+	err := s.Throttle.Take(ctx, throttle.Notice, throttle.Keys{Account: e.Account.UserID})
+	switch {
+	case fault.Is(err, fault.RateLimited):
+		return nil, nil //nolint:nilnil // no mail
+	case err != nil:
+		return nil, err
+	}
+	n, err := mail.NewNote(place.OrgID, e.Account.UserID, mail.KindNewDevice,
+		mail.NewDevice{At: s.Now(), Address: e.From.Address, Device: mail.Name(e.From.UserAgent)}, s.Now())
+	return &n, err
+}
+
+// stillHis ends a session again that began by a password which was changed while its
+// hash was computed. The change ends all sessions after it is done: either it has seen
+// this one, or this sees the change.
+func (s *Service) stillHis(ctx context.Context, e Entry, opened session.Opened) error {
+	if e.Means != session.Password {
+		return nil
+	}
+	now, err := s.Store.ByID(ctx, e.Account.UserID, s.Now())
+	if err == nil && now.PasswordAt.Equal(e.Account.PasswordAt) {
+		return nil
+	}
+	if ended := s.Sessions.End(context.WithoutCancel(ctx), opened.OrgID, opened.ID, "the password was changed meanwhile"); ended != nil || err != nil {
+		return errors.Join(err, ended)
+	}
+	return errRefused()
 }

@@ -271,14 +271,28 @@ func (p *Passwords) owner(ctx context.Context, who authz.Principal) (Account, er
 // acting is the person who acts for himself by a session of his own. That of an
 // organisation's sign-on is not: who runs one could be anybody.
 func (s *Service) acting(ctx context.Context, who authz.Principal) (Account, error) {
+	if err := ownSession(who); err != nil {
+		return Account{}, err
+	}
+	return s.signedIn(ctx, who)
+}
+
+// ownSession refuses a session of an organisation's sign-on.
+func ownSession(who authz.Principal) error {
+	if who.Means == string(session.SSO) {
+		return fault.New(fault.Forbidden, "this belongs to your account, not to the organization whose sign-on you used: sign in with your password or a passkey").With("reason", "sso")
+	}
+	return nil
+}
+
+// signedIn is the person who acts for himself by a session.
+func (s *Service) signedIn(ctx context.Context, who authz.Principal) (Account, error) {
 	userID, err := who.Person()
 	switch {
 	case err != nil:
 		return Account{}, err
 	case who.Method != authz.BySession:
 		return Account{}, fault.New(fault.Forbidden, "only a person who has signed in does this, and no program for him").With("reason", "person")
-	case who.Means == string(session.SSO):
-		return Account{}, fault.New(fault.Forbidden, "this belongs to your account, not to the organization whose sign-on you used: sign in with your password or a passkey").With("reason", "sso")
 	}
 	e, err := s.EntryOf(ctx, userID, Entry{})
 	return e.Account, err
@@ -291,7 +305,7 @@ func (s *Service) show(ctx context.Context, a Account, text, member string, from
 	if err := s.Throttle.Take(ctx, throttle.Password, keys); err != nil {
 		return err
 	}
-	ok, _, err := s.Hasher.Verify(ctx, a.PHC, text)
+	ok, _, err := s.Hasher.Verify(ctx, password.Known, a.PHC, text)
 	switch {
 	case err != nil:
 		return err

@@ -30,17 +30,21 @@ import (
 	"github.com/aiaas/aiaas/shared/factor"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/mail"
+	"github.com/aiaas/aiaas/shared/password"
 	"github.com/aiaas/aiaas/shared/session"
 	"github.com/aiaas/aiaas/shared/throttle"
 )
 
 // Account is a person as signing in knows him. The zero value is nobody.
 type Account struct {
-	UserID  string
-	Email   string
-	PHC     string  // of his password; "" where he has none
-	LastOrg string  // where he worked last; "" where that is not known
-	Places  []Place // where he may work, the oldest membership first
+	UserID string
+	Email  string
+	PHC    string // of his password; "" where he has none
+	// PasswordAt is when the password was set: it tells one from the next, and not a hash
+	// from one of the same password.
+	PasswordAt time.Time
+	LastOrg    string  // where he worked last; "" where that is not known
+	Places     []Place // where he may work, the oldest membership first
 }
 
 // Place is an organisation that a person may work in.
@@ -173,12 +177,13 @@ type Challenges interface {
 type Hasher interface {
 	Hash(ctx context.Context, text string) (phc string, err error)
 	// Verify checks a password; one of nobody, whose hash is "", takes the same work.
-	Verify(ctx context.Context, phc, text string) (ok, renew bool, err error)
+	Verify(ctx context.Context, line password.Line, phc, text string) (ok, renew bool, err error)
 }
 
 // Throttle counts attempts: [throttle.Throttle].
 type Throttle interface {
 	Take(ctx context.Context, kind throttle.Kind, k throttle.Keys) error
+	Admit(ctx context.Context, kind throttle.Kind, k throttle.Keys) (known bool, err error)
 	Succeeded(ctx context.Context, kind throttle.Kind, k throttle.Keys) error
 	Remember(ctx context.Context, device string, accounts ...string) (throttle.Device, error)
 }
@@ -195,12 +200,16 @@ type Factors interface {
 type Sessions interface {
 	Begin(ctx context.Context, s session.Start) (session.Opened, error)
 	Prove(ctx context.Context, org, sessionID string, means session.Means, mfa bool) (session.Opened, error)
+	End(ctx context.Context, org, sessionID, reason string) error
 	EndAll(ctx context.Context, userID, exceptID, reason string) (int, error)
 }
 
-// Gate tells whether an organisation demands its own single sign-on of a member.
+// Gate tells whether an organisation demands its own single sign-on of a member, and
+// whether that still lets him in.
 type Gate interface {
 	Required(ctx context.Context, orgID, userID string) (bool, error)
+	// LetsIn reports whether a connection that has let a member in would do so now.
+	LetsIn(ctx context.Context, orgID, connectionID, userID string) (bool, error)
 }
 
 // Denials hears of sign-ins that were refused: [audit.Denials].
@@ -251,14 +260,19 @@ func (s *Service) SignIn(ctx context.Context, a Attempt) (Outcome, error) {
 // same work whether there is such a person or not.
 func (s *Service) Recognise(ctx context.Context, email, text string, from From) (Account, error) {
 	keys := throttle.Keys{Account: fold(email), Address: from.Address, Device: from.Device}
-	if err := s.Throttle.Take(ctx, throttle.Password, keys); err != nil {
+	known, err := s.Throttle.Admit(ctx, throttle.Password, keys)
+	if err != nil {
 		return Account{}, err
+	}
+	line := password.Strangers
+	if known {
+		line = password.Known
 	}
 	account, err := s.Store.ByEmail(ctx, keys.Account, s.Now())
 	if err != nil {
 		return Account{}, err
 	}
-	ok, renew, err := s.Hasher.Verify(ctx, account.PHC, text)
+	ok, renew, err := s.Hasher.Verify(ctx, line, account.PHC, text)
 	switch {
 	case err != nil:
 		return Account{}, err

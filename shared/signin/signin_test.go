@@ -54,7 +54,11 @@ func (h *house) Try(context.Context, signin.Hash, signin.Purpose, int, time.Time
 	return "", nil, errUnused
 }
 
-func (h *house) Take(context.Context, throttle.Kind, throttle.Keys) error      { return nil }
+func (h *house) Take(context.Context, throttle.Kind, throttle.Keys) error { return nil }
+func (h *house) Admit(context.Context, throttle.Kind, throttle.Keys) (bool, error) {
+	return false, nil
+}
+
 func (h *house) Succeeded(context.Context, throttle.Kind, throttle.Keys) error { return nil }
 func (h *house) Remember(context.Context, string, ...string) (throttle.Device, error) {
 	return throttle.Device{Token: "d"}, nil
@@ -74,6 +78,9 @@ func (h *house) ProvePasskey(context.Context, factor.PasskeyProof, factor.From) 
 func (h *house) Required(_ context.Context, orgID, _ string) (bool, error) {
 	return slices.Contains(h.closed, orgID), nil
 }
+func (h *house) LetsIn(_ context.Context, _, connection, _ string) (bool, error) {
+	return connection != "gone", nil
+}
 func (h *house) Note(n audit.Denial) { h.noted = append(h.noted, n) }
 
 // sessions are the house's.
@@ -90,6 +97,7 @@ func (s sessions) Begin(_ context.Context, st session.Start) (session.Opened, er
 func (s sessions) Prove(context.Context, string, string, session.Means, bool) (session.Opened, error) {
 	return session.Opened{}, errUnused
 }
+func (s sessions) End(context.Context, string, string, string) error           { return errUnused }
 func (s sessions) EndAll(context.Context, string, string, string) (int, error) { return 0, errUnused }
 
 func (h *house) service() *signin.Service {
@@ -205,5 +213,34 @@ func TestARequestThatFailsHoldsUpNoOther(t *testing.T) {
 	q.down = true
 	if counts, err = links.Send(t.Context()); !fault.Is(err, fault.Unavailable) || counts != nil {
 		t.Errorf("without a database: %v, %v", counts, err)
+	}
+}
+
+// What an issuer said is asked about again when the session begins, and who comes by it
+// makes no device known to the account.
+func TestWhoComesBySingleSignOn(t *testing.T) {
+	for connection, want := range map[string]int{"sso_1": 1, "gone": 0} {
+		h := &house{account: ada("")}
+		out, err := h.service().Proceed(t.Context(), signin.Entry{Account: h.account, OrgID: "org_1", Means: session.SSO, Connection: connection})
+		if len(h.begun) != want || (err == nil) != (want == 1) || out.Device != "" {
+			t.Errorf("%s: %v, %d sessions, device %q", connection, err, len(h.begun), out.Device)
+		}
+		if err != nil && (!fault.Is(err, fault.Unauthenticated) || len(h.noted) != 1 || h.noted[0].Code != "sso_off") {
+			t.Errorf("%s: %v, %+v", connection, err, h.noted)
+		}
+	}
+}
+
+func TestASessionOfSingleSignOnTriesNoPassword(t *testing.T) {
+	h := &house{account: ada("")}
+	who := authz.Principal{OrgID: "org_1", KeyID: "ses_1", OwnerID: "user_1", Role: authz.Developer, Method: authz.BySession, Means: "sso"}
+	_, err := h.service().StepUp(t.Context(), who, signin.Again{Password: "a password of hers"})
+	if !fault.Is(err, fault.Forbidden) || fault.From(err).Members["reason"] != "sso" {
+		t.Errorf("%v", err)
+	}
+	h.methods = []factor.Method{"totp"}
+	_, err = h.service().StepUp(t.Context(), who, signin.Again{Proof: factor.Proof{TOTP: "000000"}})
+	if !errors.Is(err, errUnused) { // the proof is looked at
+		t.Errorf("with a factor: %v", err)
 	}
 }

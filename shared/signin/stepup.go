@@ -19,9 +19,10 @@ type Again struct {
 
 // StepUp has a person who is signed in prove himself again, before a sensitive act. Who
 // has a second factor shows that: whoever sits down at an open session may know the
-// password, and it was shown already. The session gets a new token.
+// password, and it was shown already. That goes for who came by single sign-on as well,
+// who has no say by a password. The session gets a new token.
 func (s *Service) StepUp(ctx context.Context, who authz.Principal, a Again) (session.Opened, error) {
-	account, err := s.acting(ctx, who)
+	account, err := s.signedIn(ctx, who)
 	if err != nil {
 		return session.Opened{}, err
 	}
@@ -30,6 +31,9 @@ func (s *Service) StepUp(ctx context.Context, who authz.Principal, a Again) (ses
 		return session.Opened{}, err
 	}
 	if len(methods) == 0 {
+		if err := ownSession(who); err != nil { // or an issuer could try passwords
+			return session.Opened{}, err
+		}
 		if a.Password == "" {
 			return session.Opened{}, fault.New(fault.Unprocessable, "give your password").At("password")
 		}
@@ -54,7 +58,7 @@ func (s *Service) StepUp(ctx context.Context, who authz.Principal, a Again) (ses
 
 // StepUpOptions asks a browser for one of the passkeys of who is signed in.
 func (s *Service) StepUpOptions(ctx context.Context, who authz.Principal) (ceremony string, options json.RawMessage, err error) {
-	account, err := s.acting(ctx, who)
+	account, err := s.signedIn(ctx, who)
 	if err != nil {
 		return "", nil, err
 	}

@@ -144,6 +144,8 @@ func (c *Connection) checkPeople() error {
 	switch {
 	case len(c.GroupRoles) > maxGroups:
 		return fault.New(fault.Unprocessable, "at most %d groups give roles", maxGroups).At("group_roles")
+	case c.Required && !c.TrustMFA:
+		return fault.New(fault.Unprocessable, "people who must sign in by the connection, and whose role needs a second factor, can show none but the issuer's: required needs trust_mfa").At("trust_mfa")
 	case len(c.GroupRoles) > 0 && c.GroupsClaim == "":
 		return fault.New(fault.Unprocessable, "groups give roles only where groups_claim names the claim that lists them").At("groups_claim")
 	case c.DefaultRole == string(authz.Owner) || authz.Role(c.DefaultRole).OfPlatform():

@@ -111,7 +111,8 @@ func (s *Admin) GetDomain(ctx context.Context, p authz.Principal, domainID strin
 }
 
 // VerifyDomain looks for the record in the DNS. Conflict: it is not there, or another
-// organisation has verified the domain.
+// organisation has verified the domain, and the DNS shows that one's record as well.
+// What the DNS does not show any more, or who closed held, is taken over.
 func (s *Admin) VerifyDomain(ctx context.Context, p authz.Principal, domainID string) (Domain, error) {
 	if err := p.Require(ctx, authz.DoSettingsWrite); err != nil {
 		return Domain{}, err
@@ -129,7 +130,27 @@ func (s *Admin) VerifyDomain(ctx context.Context, p authz.Principal, domainID st
 			With("reason", "record_missing").With("name", d.RecordName()).With("value", d.RecordValue()).With("found", len(texts))
 	}
 	rec := audit.New(ctx, p, s.Now(), "sso.domain_verify", d.ID).With(map[string]any{"domain": d.Name})
-	return s.Domains.VerifyDomain(ctx, p.OrgID, d.ID, rec)
+	holder, err := s.Domains.Holder(ctx, d.Name)
+	if err != nil {
+		return Domain{}, err
+	}
+	if holder == nil || holder.Domain.OrgID == p.OrgID {
+		return s.Domains.VerifyDomain(ctx, p.OrgID, d.ID, rec, nil)
+	}
+	why := "its organization is closed"
+	if !holder.Closed {
+		if slices.Contains(texts, holder.Domain.RecordValue()) {
+			return Domain{}, ErrTaken()
+		}
+		why = "the DNS shows the record of another organization in its place"
+	}
+	from := Loss{Domain: holder.Domain, Record: lost(ctx, holder.Domain, rec.At, why)}
+	return s.Domains.VerifyDomain(ctx, p.OrgID, d.ID, rec.With(map[string]any{"taken_over": true}), &from)
+}
+
+// ErrTaken is the answer to who wants a domain that another organisation has.
+func ErrTaken() *fault.Error {
+	return fault.New(fault.Conflict, "another organization has verified this domain, and the DNS still shows its record: take that one out").With("reason", "taken")
 }
 
 // RemoveDomain gives a domain up: nobody with an address of it signs in by the

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,9 @@ type Starts interface {
 	Succeeded(ctx context.Context, kind throttle.Kind, k throttle.Keys) error
 }
 
+// Denials hears of refusals that anybody can cause: [audit.Denials].
+type Denials interface{ Note(n audit.Denial) }
+
 // Bumper moves an organisation's configuration version on.
 type Bumper interface {
 	Bump(ctx context.Context, org string) error
@@ -66,6 +70,7 @@ type SignIn struct {
 	Sessions   Sessions
 	Factors    Factors
 	Starts     Starts
+	Denials    Denials
 	Bump       Bumper
 	PublicURL  string // where browsers reach the platform
 	Now        func() time.Time
@@ -230,7 +235,7 @@ func (s *SignIn) Complete(ctx context.Context, b Comeback) (Done, error) {
 	if err != nil {
 		return Done{}, err
 	}
-	done, err := s.complete(ctx, st, b)
+	done, vouched, err := s.complete(ctx, st, b)
 	if err == nil {
 		done.ReturnTo = st.ReturnTo
 		return done, nil
@@ -240,7 +245,20 @@ func (s *SignIn) Complete(ctx context.Context, b Comeback) (Done, error) {
 		return Done{}, err
 	}
 	r.ReturnTo = st.ReturnTo
+	if !vouched {
+		s.deny(ctx, st, b, r)
+		return Done{}, r
+	}
 	return Done{}, errors.Join(r, s.Flows.Refused(ctx, s.refused(ctx, st, b, r)))
+}
+
+// deny tells of a refusal of somebody whom no issuer has vouched for. Anybody can have
+// that as often as he likes, so alike ones are summed up.
+func (s *SignIn) deny(ctx context.Context, st State, b Comeback, r *RefusedError) {
+	s.Denials.Note(audit.Denial{
+		OrgID: st.OrgID, Actor: st.ConnectionID, Action: audit.ActionAuthFail, Code: string(r.Reason) + ": " + r.Text, Target: "returnFromSso",
+		Address: b.From.Address, RequestID: audit.RequestID(ctx), At: s.Now(),
+	})
 }
 
 // take finds the sign-in that the browser comes back from. Nobody else can end it.
@@ -270,24 +288,27 @@ func (s *SignIn) refused(ctx context.Context, st State, b Comeback, r *RefusedEr
 	return rec
 }
 
-func (s *SignIn) complete(ctx context.Context, st State, b Comeback) (Done, error) {
+// complete ends a sign-in. Vouched tells whether the issuer has said who it is.
+func (s *SignIn) complete(ctx context.Context, st State, b Comeback) (done Done, vouched bool, err error) {
 	c, _, err := s.Flows.Connection(ctx, st.OrgID, st.ConnectionID)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return Done{}, refuse(Off, "the connection is gone")
+		return Done{}, false, refuse(Off, "the connection is gone")
 	case err != nil:
-		return Done{}, err
+		return Done{}, false, err
 	case !c.Enabled:
-		return Done{}, refuse(Off, "the connection is disabled")
+		return Done{}, false, refuse(Off, "the connection is disabled")
 	}
 	claims, err := s.redeem(ctx, c, st, b)
 	if err != nil {
-		return Done{}, err
+		return Done{}, false, err
 	}
 	if st.SessionID != "" {
-		return s.prove(ctx, c, st, claims)
+		done, err = s.prove(ctx, c, st, claims)
+	} else {
+		done, err = s.enter(ctx, c, b, claims)
 	}
-	return s.enter(ctx, c, b, claims)
+	return done, true, err
 }
 
 // redeem gets what the issuer says of who has come back.
@@ -400,6 +421,21 @@ type Gate struct{ Admissions Admissions }
 // Required reports whether the organisation demands its single sign-on of a member.
 func (g *Gate) Required(ctx context.Context, org, userID string) (bool, error) {
 	return g.Admissions.Serves(ctx, org, userID)
+}
+
+// LetsIn reports whether a connection that has let a member in would do so now: there
+// may be time between what his issuer said and what he does then.
+func (g *Gate) LetsIn(ctx context.Context, org, connectionID, userID string) (bool, error) {
+	now, err := g.Admissions.Vouched(ctx, org, connectionID, userID)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	c := now.Connection
+	d := &arriving{ctx: ctx, b: now, actor: vouching(c, "")}
+	return c.Enabled && now.Identity != nil && slices.Contains(c.serves(now.Verified), DomainOf(now.Standing.Member.Email)) && d.mayEnter() == nil, nil
 }
 
 // MayEnter returns nil where it does not.

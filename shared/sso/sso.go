@@ -35,7 +35,9 @@ type Domain struct {
 	Token      string
 	CreatedBy  string
 	CreatedAt  time.Time
-	VerifiedAt time.Time // zero: not verified yet
+	VerifiedAt time.Time // zero: not verified yet, or not any more
+	CheckedAt  time.Time // when the record was looked for last; zero: never since
+	Missed     int       // so many times in a row it was not there
 }
 
 // Verified reports whether the organisation has shown that the domain is its own.
@@ -60,7 +62,7 @@ type Connection struct {
 	DefaultRole string            // of who is in no mapped group; "": he is refused
 	GroupsClaim string            // the claim that lists groups; "" where none does
 	GroupRoles  map[string]string // the stored role that a group gives
-	Required    bool              // its people sign in by it only; owners may do otherwise
+	Required    bool              // its people sign in by it only; owners may do otherwise. Demands TrustMFA
 	TrustMFA    bool              // a second factor that was shown to it counts
 	Enabled     bool
 	Authority   string // the stored role of who last said whom it speaks for
@@ -86,7 +88,6 @@ type Identity struct {
 const (
 	MaxDomains     = 50
 	MaxConnections = 10
-	MaxPending     = 10_000 // sign-ins under way
 )
 
 // Domains keeps an organisation's domains. Changes are one transaction each with
@@ -97,10 +98,36 @@ type Domains interface {
 	// ListDomains returns all of them, the oldest first.
 	ListDomains(ctx context.Context, org string) ([]Domain, error)
 	GetDomain(ctx context.Context, org, domainID string) (Domain, error)
-	// VerifyDomain notes that the record was seen. Conflict: another organisation has
-	// verified the domain.
-	VerifyDomain(ctx context.Context, org, domainID string, rec audit.Record) (Domain, error)
+	// Holder tells which organisation has verified the domain of a name; nil where none
+	// has.
+	Holder(ctx context.Context, name string) (*Holder, error)
+	// VerifyDomain notes that the record was seen, and takes the domain from its holder
+	// where one is given. Conflict: another organisation has it.
+	VerifyDomain(ctx context.Context, org, domainID string, rec audit.Record, from *Loss) (Domain, error)
 	RemoveDomain(ctx context.Context, org, domainID string, rec audit.Record) error
+}
+
+// Holder is an organisation that has verified a domain.
+type Holder struct {
+	Domain Domain // its OrgID, ID, Name and Token
+	Closed bool   // the organisation is closed
+}
+
+// Loss is the end of a domain's being verified, against the will of its holder.
+type Loss struct {
+	Domain Domain
+	Record audit.Record // of the organisation that loses it
+}
+
+// Watched keeps what is known of verified domains, of all organisations.
+type Watched interface {
+	// Due lists verified domains that were not looked at since a moment, in the order of
+	// their ids.
+	Due(ctx context.Context, before time.Time, after string, limit int) ([]Domain, error)
+	// Checked notes what a look at a domain told, where nobody else has looked since: how
+	// often in a row the record was missing. Lose, unless it is nil, ends its being
+	// verified, and the sessions of who came in by it. It reports whether it did any of it.
+	Checked(ctx context.Context, d Domain, missed int, at time.Time, lose *audit.Record) (bool, error)
 }
 
 // Circumstances are what a change of a connection is decided on, under the lock of
@@ -246,15 +273,21 @@ type Flows interface {
 	Find(ctx context.Context, domain string) (org, connectionID string, err error)
 	// Connection reads one, and the names of the organisation's verified domains.
 	Connection(ctx context.Context, org, connectionID string) (Connection, []string, error)
-	// Put adds a sign-in; RateLimited where there are [MaxPending].
+	// Put adds a sign-in.
 	Put(ctx context.Context, s State) error
 	// Take ends it and returns it: to one caller only, however many ask at once.
 	// NotFound where there is none of these hashes.
 	Take(ctx context.Context, stateHash, browserHash []byte) (State, error)
 	// SessionOf is the connection that a live session began by, and whose it is.
 	SessionOf(ctx context.Context, org, sessionID string) (connectionID, userID string, err error)
-	// Refused records why somebody was not let in.
+	// Refused records why somebody whom an issuer has vouched for was not let in.
 	Refused(ctx context.Context, rec audit.Record) error
+}
+
+// Forgetter forgets sign-ins.
+type Forgetter interface {
+	// Forget forgets at most so many sign-ins that are past their time, and tells how many.
+	Forget(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // Arrival is somebody whom an issuer has vouched for.
@@ -296,6 +329,10 @@ type Admissions interface {
 	// a member who is bound by it: one with an address of a domain that it serves, and
 	// not an owner.
 	Serves(ctx context.Context, org, userID string) (bool, error)
+	// Vouched is what is known of a person whom a connection has let in: the connection, the
+	// verified domains, the member and the identity, which is nil where there is none any
+	// more. NotFound where connection or member is gone.
+	Vouched(ctx context.Context, org, connectionID, userID string) (Before, error)
 	// Linked is the person whom the connection knows by the subject; NotFound where
 	// there is none.
 	Linked(ctx context.Context, org, connectionID, subject string) (userID string, err error)

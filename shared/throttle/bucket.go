@@ -17,7 +17,7 @@ type rate struct {
 type rates struct {
 	device  rate // of a device that the account knows
 	pair    rate // of the account from one network
-	network rate // of one network, for all accounts
+	network rate // of one network, for all accounts; a site of IPv6 networks has a multiple
 	account rate // of the account from everywhere, for strangers
 }
 
@@ -39,8 +39,14 @@ func ratesOf(k Kind) rates {
 		return rates{network: rate{30, 10 * time.Second}}
 	case SignOn: // nothing is guessed; it costs a row, and at times a look at the issuer
 		return rates{network: rate{60, 2 * time.Second}}
+	case Waiting: // nor here: codes of devices are 40 bits, and this costs a row
+		return rates{network: rate{30, 20 * time.Second}}
 	case Passkey: // nor here; every look at the page to sign in asks
 		return rates{network: rate{120, time.Second}}
+	case Entry: // no person comes in as often; a script that does would fill the database
+		return rates{account: rate{60, 30 * time.Second}}
+	case Notice: // more would bury what else is in the mailbox
+		return rates{account: rate{3, time.Hour}}
 	case Password:
 	}
 	return rates{
@@ -52,15 +58,19 @@ func ratesOf(k Kind) rates {
 // attempt is what an attempt takes from. A device that is known has a bucket for each
 // account, also where nobody's is.
 func attempt(kind Kind, k Keys) Attempt {
-	r, net, who := ratesOf(kind), network(k.Address), account(k.Account)
+	r, net, site, who := ratesOf(kind), network(k.Address, homeBits), network(k.Address, siteBits), account(k.Account)
 	a := Attempt{Account: hash("account", who), Device: hash("device", k.Device)}
 	if r.device.burst > 0 {
 		a.Own = r.device.bucket(kind, "device", who, k.Device)
 	}
+	wide := rate{}
+	if site != net {
+		wide = rate{r.network.burst * homesOfSite, r.network.every / homesOfSite}
+	}
 	for _, s := range []struct {
 		rate  rate
 		parts []string
-	}{{r.pair, []string{"pair", who, net}}, {r.network, []string{"network", net}}, {r.account, []string{"account", who}}} {
+	}{{wide, []string{"network", site}}, {r.pair, []string{"pair", who, net}}, {r.network, []string{"network", net}}, {r.account, []string{"account", who}}} {
 		if s.rate.burst > 0 {
 			a.Strangers = append(a.Strangers, s.rate.bucket(kind, s.parts...))
 		}
@@ -83,8 +93,16 @@ func account(email string) string { return strings.ToLower(strings.TrimSpace(ema
 // homeBits is how much of an IPv6 address is one customer's: the rest he chooses.
 const homeBits = 64
 
-// network is what one customer has: an IPv4 address, or the network of an IPv6 one.
-func network(address string) string {
+const (
+	// siteBits is how much of an IPv6 address is one site's, who may have 65,536 networks.
+	siteBits = 48
+	// homesOfSite is how many networks' attempts a site has; a provider may have put many
+	// customers into one.
+	homesOfSite = 8
+)
+
+// network is what one customer has: an IPv4 address, or so many bits of an IPv6 one.
+func network(address string, bits int) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
 		return address
@@ -93,7 +111,7 @@ func network(address string) string {
 	if a.Is4() {
 		return a.String()
 	}
-	p, err := a.Prefix(homeBits)
+	p, err := a.Prefix(bits)
 	if err != nil {
 		return address
 	}

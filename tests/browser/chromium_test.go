@@ -218,12 +218,18 @@ func (p *tab) eventually(what string, condition func() (bool, string)) {
 // fill types into the field of a label, in place of what stands there.
 func (p *tab) fill(label, text string) {
 	p.t.Helper()
+	p.focus(label)
+	p.do(chromedp.KeyEvent(text))
+}
+
+// focus goes to the field of a label, and selects what stands there.
+func (p *tab) focus(label string) {
+	p.t.Helper()
 	p.eventually("the field “"+label+"”", func() (bool, string) {
 		ok, err := evaluate[bool](p, find(`const e = all("input").find((e) => named(e) === %s); if (!e) return false;
 			e.focus(); e.select(); return document.activeElement === e`, label))
 		return ok, fmt.Sprint(err)
 	})
-	p.do(chromedp.KeyEvent(text))
 }
 
 // choose takes an option of a list.

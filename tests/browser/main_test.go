@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/pquerna/otp/totp"
 
 	"github.com/aiaas/aiaas/tests/harness"
@@ -132,12 +133,10 @@ func (p *tab) signIn(email, password string) {
 	p.press("Sign in")
 }
 
-// app is an authenticator app. A code is good once, and in the steps beside its own:
-// so it gives three codes without waiting, the earliest first.
+// app is an authenticator app.
 type app struct {
 	secret string
-	begun  time.Time
-	given  int
+	last   int64 // the step whose code was shown last
 }
 
 // enrol sets up an authenticator app, and returns it with the recovery codes.
@@ -147,8 +146,8 @@ func (p *tab) enrol() (*app, []string) {
 	p.press("Can’t scan it?")
 	secret, err := evaluate[string](p, `document.querySelector("#totp-secret").textContent.replaceAll(" ", "")`)
 	harness.Must(p.t, err)
-	a := &app{secret: secret, begun: time.Now()}
-	p.fill("Enter the code that the app shows", a.code(p.t)) // sent by itself
+	a := &app{secret: secret}
+	p.show(a, "Enter the code that the app shows")
 	p.sees("Keep your recovery codes")
 	codes, err := evaluate[[]string](p, `[...document.querySelectorAll("#codes li")].map((e) => e.textContent)`)
 	harness.Must(p.t, err)
@@ -157,16 +156,24 @@ func (p *tab) enrol() (*app, []string) {
 	return a, codes
 }
 
-// code is the next code that was not given yet.
+// show types the code that an app shows into the field of a label; the page sends it by
+// itself. The app is looked at once the field is there: however slow the page is, the
+// code is fresh.
+func (p *tab) show(a *app, label string) {
+	p.t.Helper()
+	p.focus(label)
+	p.do(chromedp.KeyEvent(a.code(p.t)))
+}
+
+// code is the code of the present step, or of the one after that of the last code: each
+// step's is good once. The server takes codes of the steps beside its own, too, so that
+// one is good for a whole step at least, and two are had without waiting.
 func (a *app) code(t *testing.T) string {
 	t.Helper()
-	const step = 30 * time.Second
-	at := a.begun.Truncate(step).Add(time.Duration(a.given-1) * step)
-	if wait := time.Until(at.Add(-step)); wait > 0 {
-		time.Sleep(wait) // the server takes one step of the future, not two
-	}
-	a.given++
-	text, err := totp.GenerateCode(a.secret, at)
+	const step = 30 // seconds
+	a.last = max(a.last+1, time.Now().Unix()/step)
+	time.Sleep(time.Until(time.Unix((a.last-1)*step, 0))) // of the future, the server takes one step, not two
+	text, err := totp.GenerateCode(a.secret, time.Unix(a.last*step, 0))
 	harness.Must(t, err)
 	return text
 }

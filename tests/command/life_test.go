@@ -107,6 +107,7 @@ func TestTheDoctorFindsWhatIsWrong(t *testing.T) {
 	}{
 		{"others read the keys", func() { harness.Must(t, os.Chmod(file, 0o644)) }, func() { harness.Must(t, os.Chmod(file, 0o600)) }, 1, "credentials.json", "fail"},
 		{"a setting is wrong", func() { sh.env["AIAAS_MAX_BODY_BYTES"] = "1" }, func() { delete(sh.env, "AIAAS_MAX_BODY_BYTES") }, 1, "settings", "fail"},
+		{"all people share one address", func() { sh.env["AIAAS_PUBLIC_URL"] = "https://ai.example.com" }, func() { delete(sh.env, "AIAAS_PUBLIC_URL") }, 0, "sign-in", "warn"},
 		{"a key is revoked", func() {
 			g.Database().Exec(t, `UPDATE accounts.api_keys SET revoked_at = now() WHERE name = 'first API key'`)
 			harness.Eventually(t, "revocation", func() (bool, string) {

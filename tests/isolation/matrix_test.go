@@ -163,7 +163,7 @@ func rights() map[string]right {
 		"listSsoConnections":  {path: "/v1/sso/connections", ok: 200, may: masters + " architect"},
 		"createSsoConnection": {path: "/v1/sso/connections", body: `{"name":"x","issuer":"https://127.0.0.1","client_id":"x"}`, ok: 422, may: masters},
 		"getSsoConnection":    {path: "/v1/sso/connections/<connection>", ok: 200, may: masters + " architect"},
-		"changeSsoConnection": {path: "/v1/sso/connections/<connection>", body: `{"required":true}`, ok: 200, may: masters},
+		"changeSsoConnection": {path: "/v1/sso/connections/<connection>", body: `{"required":true,"trust_mfa":true}`, ok: 200, may: masters},
 		"deleteSsoConnection": {path: "/v1/sso/connections/<connection>", ok: 204, may: masters},
 		"listSsoIdentities":   {path: "/v1/sso/identities", ok: 200, may: masters + " security"},
 		"unlinkSsoIdentity":   {path: "/v1/sso/identities/<identity>", ok: 204, may: masters},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ import (
 func TestTheCommandSignsIn(t *testing.T) {
 	w := newWorld(t)
 	for name, f := range map[string]func(*testing.T, *world){
-		"browser": loginByBrowser, "device": loginByDevice, "said no": loginDenied, "many at once": manyCommands, "step-up": stepUp, "which credential": precedence,
+		"browser": loginByBrowser, "device": loginByDevice, "said no": loginDenied, "another platform's name": loginMixUp, "many at once": manyCommands, "step-up": stepUp, "which credential": precedence,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, w.under(t)) })
 	}
@@ -238,6 +239,47 @@ func loginDenied(t *testing.T, w *world) {
 	}
 	if _, err := os.Stat(d.file()); !os.IsNotExist(err) {
 		t.Errorf("there is a login all the same: %v", err)
+	}
+}
+
+// A platform that passes another's addresses off as its own gets no token of that one:
+// the commands would send it there afterwards.
+func loginMixUp(t *testing.T, w *world) {
+	var mu sync.Mutex
+	asked := 0
+	evil := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked++
+		mu.Unlock()
+		//nolint:contextcheck // the test's own context
+		_, _ = rw.Write(w.call(http.MethodGet, "/.well-known/oauth-authorization-server", "", nil).Body)
+		if r.Header.Get("Authorization") != "" {
+			t.Errorf("it is sent a credential at %s", r.URL)
+		}
+	}))
+	defer evil.Close()
+	p, d := w.person(authz.Developer), w.desk()
+	for _, how := range [][]string{nil, {"--device"}} {
+		code, out := d.run(append([]string{"login", "--base-url", evil.URL}, how...)...)
+		if code != 1 || !strings.Contains(out, w.BaseURL) || strings.Contains(out, "/oauth/authorize?") {
+			t.Errorf("%v: %d %s", how, code, out)
+		}
+	}
+	if _, err := os.Stat(d.file()); !os.IsNotExist(err) || asked == 0 {
+		t.Errorf("asked %d times; the login's file: %v", asked, err)
+	}
+	// The machine's other name is no other machine; what is kept is the issuer's own.
+	local := strings.Replace(w.BaseURL, "127.0.0.1", "localhost", 1)
+	r := d.start("login", "--base-url", local+"/")
+	p.send(http.MethodGet, p.decide(p.ask(r.waits(link)), "approve").String(), "")
+	if code := r.end(); code != 0 || text(d.read()["base_url"]) != w.BaseURL {
+		t.Errorf("at %s: %d %s, kept for %v", local, code, r.stderr.String(), d.read()["base_url"])
+	}
+	if code, out := d.run("whoami", "--base-url", local); code != 0 {
+		t.Errorf("whoami at %s: %d %s", local, code, out)
+	}
+	if code, out := d.run("whoami", "--base-url", evil.URL); code == 0 {
+		t.Errorf("whoami elsewhere: %s", out)
 	}
 }
 

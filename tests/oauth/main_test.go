@@ -77,7 +77,8 @@ func freeAddr(t *testing.T) string {
 func (w *world) another(settings map[string]string) (address string) {
 	w.t.Helper()
 	settings = map[string]string{"AIAAS_DATA_DIR": w.t.TempDir(), "AIAAS_AUDIT_KEY": harness.AuditKey, "DATABASE_URL": settings["DATABASE_URL"],
-		"AIAAS_SECRET_KEY": settings["AIAAS_SECRET_KEY"], "AIAAS_PUBLIC_URL": settings["AIAAS_PUBLIC_URL"], "AIAAS_DATABASE_CONNS": "8"}
+		"AIAAS_SECRET_KEY": settings["AIAAS_SECRET_KEY"], "AIAAS_PUBLIC_URL": settings["AIAAS_PUBLIC_URL"], "AIAAS_DATABASE_CONNS": "8",
+		"AIAAS_TRUSTED_PROXIES": "127.0.0.1"}
 	env := &function.Env{
 		Now: func() time.Time { return time.Now().UTC() }, Log: slog.New(slog.DiscardHandler), LocalDisk: true, Background: true,
 		Getenv: func(name string) string { return settings[name] },
@@ -280,6 +281,27 @@ func (w *world) dies(what, access string) {
 		s := w.works(access)
 		return s == http.StatusUnauthorized, fmt.Sprint(s)
 	})
+}
+
+// promise is how long what was ended may still work, in any process.
+const promise = time.Second
+
+// endsIn fails unless an access token ceases to work in a process as soon as is
+// promised after its end; slack is for the machine. It shows what it measured.
+func (w *world) endsIn(what, process, access string, since time.Time) {
+	w.t.Helper()
+	ended := func() bool {
+		a := w.call(http.MethodGet, process, "", http.Header{"Authorization": {"Bearer " + access}})
+		return a.Status == http.StatusUnauthorized
+	}
+	const slack = 2 * time.Second
+	for !ended() {
+		if time.Since(since) > promise+slack {
+			w.t.Fatalf("%s still works after %s", what, time.Since(since))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	w.t.Logf("%s: dead after %s", what, time.Since(since).Round(time.Millisecond))
 }
 
 // audited counts records of an act.

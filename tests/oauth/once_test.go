@@ -11,6 +11,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/aiaas/aiaas/shared/authz"
+	"github.com/aiaas/aiaas/shared/id"
 	"github.com/aiaas/aiaas/tests/harness"
 )
 
@@ -140,10 +141,16 @@ func refreshAgain(t *testing.T, w *world) {
 	if a := tokens(w.form("/oauth/token", mergeParams(refreshing(third.Refresh), "client_id", "evil"))); a.Error != "invalid_client" {
 		t.Errorf("another client: %+v", a)
 	}
+	here, there := "/v1/me", w.second+"/v1/service-accounts/"+id.New(id.ServiceAccount)+"/client-secrets"
+	if a := w.call(http.MethodGet, there, "", http.Header{"Authorization": {"Bearer " + third.Access}}); a.Status == http.StatusUnauthorized {
+		t.Fatalf("the newest access token in the second process: %s", a)
+	}
+	since := time.Now()
 	if a := tokens(w.form("/oauth/token", refreshing(stolen.RefreshToken))); a.Error != "invalid_grant" || !strings.Contains(a.Description, "used before") {
 		t.Errorf("the thief: %+v", a)
 	}
-	w.dies("the newest access token", third.Access)
+	w.endsIn("the newest access token", here, third.Access, since)
+	w.endsIn("the newest access token in the second process", there, third.Access, since)
 	if a := tokens(w.form("/oauth/token", refreshing(third.Refresh))); a.Error != "invalid_grant" {
 		t.Errorf("the newest refresh token: %+v", a)
 	}

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -105,6 +106,11 @@ func clientCredentials(t *testing.T, w *world) {
 	if tokens(twice).Error != "invalid_request" {
 		t.Errorf("two ways at once: %s", twice)
 	}
+	harness.Eventually(t, "wrong secrets stand in the audit", func() (bool, string) {
+		n := w.Database().Int(t, `SELECT count(*) FROM accounts.audit_records WHERE org_id = $1 AND actor = $2 AND action = 'auth.fail' AND outcome = 'denied'
+			AND detail->>'code' = 'invalid_client' AND source_address <> ''`, w.org, account)
+		return n > 0, fmt.Sprint(n)
+	})
 	if n := w.Database().Int(t, `SELECT count(*) FROM accounts.sessions WHERE holder_id = $1 AND kind = 'client' AND means = 'client_secret' AND expires_at <= created_at + interval '1 hour'`, account); n != 3 {
 		t.Errorf("%d sessions of the account; want 3 of at most an hour", n)
 	}

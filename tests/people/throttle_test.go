@@ -114,3 +114,47 @@ func TestAskingForPasskeysIsSlowedDown(t *testing.T) {
 		t.Errorf("from another network: %d", other.status)
 	}
 }
+
+// TestRefusalsFillNoTable tries addresses of nobody from one network.
+func TestRefusalsFillNoTable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.browser()
+	for i := range 300 {
+		m.tries(fmt.Sprintf("nobody%d@example.com", i), "wrong")
+	}
+	if n := w.scalar(`SELECT count(*) FROM accounts.throttles`); n != "61" {
+		t.Errorf("300 attempts, of which 30 were let through, leave %s rows; want 61", n)
+	}
+}
+
+// TestSigningInWithoutEnd signs in by a script that keeps no cookie: it is held up, fills
+// nothing, and buries no mail.
+func TestSigningInWithoutEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada, bob := w.person("ada", w.one, "developer"), w.person("bob", w.one, "developer")
+	own := w.browser()
+	own.signsIn(ada)
+	for i := range 59 {
+		w.browser().at(fmt.Sprintf("203.0.113.%d", i)).signsIn(ada)
+	}
+	refused := w.browser().tries(ada.email, secret)
+	refused.want(http.StatusTooManyRequests)
+	if got := refused.header.Get("Retry-After"); got != "30" {
+		t.Errorf("Retry-After is %q", got)
+	}
+	own.tries(ada.email, secret).want(http.StatusTooManyRequests)
+	w.browser().signsIn(bob)
+	if n := len(w.mailed(ada.email, "New sign-in to your account")); n != 3 {
+		t.Errorf("%d mails tell of new devices; want 3 an hour", n)
+	}
+	if n := w.scalar(`SELECT count(*) FROM accounts.known_devices`); n != "42" { // bob's are two
+		t.Errorf("%s devices are known; want ada's twenty by each of two names, and bob's", n)
+	}
+	w.advance(time.Hour)
+	own.signsIn(ada)
+	if n := len(w.mailed(ada.email, "New sign-in to your account")); n != 4 {
+		t.Errorf("an hour later there are %d mails", n)
+	}
+}

@@ -142,11 +142,11 @@ func (c *counted) Hash(ctx context.Context, text string) (string, error) {
 	return c.Hasher.Hash(ctx, text)
 }
 
-func (c *counted) Verify(ctx context.Context, phc, text string) (ok, renew bool, err error) {
+func (c *counted) Verify(ctx context.Context, line password.Line, phc, text string) (ok, renew bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.costs = append(c.costs, "checked")
-	return c.Hasher.Verify(ctx, phc, text)
+	return c.Hasher.Verify(ctx, line, phc, text)
 }
 
 func (c *counted) take() []string {

@@ -43,8 +43,8 @@ func TestADomainIsWhoseItsDNSSays(t *testing.T) {
 		t.Errorf("%v", v)
 	}
 	w.dns.set(name)
-	verify(corp, d).want(t, 200) // it was shown once
-	w.dns.set(name, theirs.in("record").text("value"))
+	verify(corp, d).want(t, 200) // it was shown a moment ago
+	w.dns.set(name, theirs.in("record").text("value"), value)
 	if p := verify(other, theirs).want(t, 409); p["reason"] != "taken" {
 		t.Errorf("by another organization: %v", p)
 	}
@@ -100,6 +100,7 @@ func TestWhatIsNoConnection(t *testing.T) {
 		"a role of the platform":          {"default_role": "support"},
 		"a role that there is not":        {"default_role": "emperor"},
 		"the word for roles of one's own": {"default_role": "custom"},
+		"required, and no second factor":  {"required": true},
 		"groups and no claim":             {"group_roles": map[string]any{"a": "developer"}},
 		"a group without a name":          {"groups_claim": "groups", "group_roles": map[string]any{"": "developer"}},
 		"a name that is not seen":         {"name": "a\u202eb"},
@@ -172,7 +173,7 @@ func TestConnectionsAreOnesOwn(t *testing.T) {
 	}
 	owner := w.with(w.corp.owner)
 	changed := owner.do(http.MethodPatch, path, map[string]any{
-		"name": "New", "default_role": nil, "client_secret": "another-secret", "domains": []string{"corp.example"}, "required": true,
+		"name": "New", "default_role": nil, "client_secret": "another-secret", "domains": []string{"corp.example"}, "required": true, "trust_mfa": true,
 	}).want(t, 200)
 	if changed["name"] != "New" || changed["default_role"] != nil || changed["groups_claim"] != "groups" || changed["required"] != true {
 		t.Errorf("%v", changed)

@@ -68,12 +68,26 @@ func Admin(ctx context.Context, e *function.Env) (*sso.Admin, error) {
 	}, nil
 }
 
+// Watch looks after the domains of all organisations.
+func Watch(ctx context.Context, e *function.Env) (*sso.Watch, error) {
+	s, err := open.Load(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	store, err := Store(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return &sso.Watch{Domains: store, Names: dns.New(s.DNSServer), Now: e.Now}, nil
+}
+
 // Parts are what signing in by single sign-on leads to, besides.
 type Parts struct {
 	Entries  sso.Entries
 	Sessions sso.Sessions
 	Factors  sso.Factors
 	Starts   sso.Starts
+	Denials  sso.Denials
 }
 
 // SignIn is signing in by it.
@@ -100,7 +114,7 @@ func SignIn(ctx context.Context, e *function.Env, p Parts) (*sso.SignIn, error) 
 	}
 	return &sso.SignIn{
 		Flows: store, Admissions: store, Issuers: issuers, Vault: vault, Entries: p.Entries, Sessions: p.Sessions, Factors: p.Factors,
-		Starts: p.Starts, Bump: changes, PublicURL: s.Public(), Now: e.Now,
+		Starts: p.Starts, Denials: p.Denials, Bump: changes, PublicURL: s.Public(), Now: e.Now,
 	}, nil
 }
 

@@ -176,7 +176,7 @@ BEGIN
       VALUES (o, 'key_' || o, 'proj_' || o, 'k', 'production', sha256(o::bytea), 'f', '{}', 'x', now(), 'user_1', '{user_1}', now());
     INSERT INTO accounts.roles VALUES (o, 'role_1', 'r', '', '{}', 'own', 'x', now(), now());
     INSERT INTO accounts.service_accounts VALUES (o, 'sa_1', 's', '', 'owner', 'active', 'x', now(), now());
-    INSERT INTO accounts.client_secrets VALUES (o, 'cs', 'sa_1', sha256(o::bytea), 'h', 'x', 'x', now());
+    INSERT INTO accounts.client_secrets VALUES (o, 'cs', 'sa_1', sha256(o::bytea), 'h', 'x', '{x}', now());
     INSERT INTO accounts.project_members VALUES (o, 'proj_' || o, 'sa_1', 'viewer', 'x', now());
     INSERT INTO accounts.api_key_overlaps VALUES (o, 'key_' || o, sha256((o || 'old')::bytea), 'f', now(), now(), '{user_1}');
     INSERT INTO accounts.audit_records VALUES (o, 'aud', now(), 'a', 'a', 't', '{}');

@@ -122,7 +122,7 @@ func (o *options) logIn(cmd *cobra.Command, env Env, w wish) error {
 		return err
 	}
 	old, oldErr := readLogin(path)
-	l := login{BaseURL: base, Issuer: at.Issuer, TokenURL: at.TokenURL, RevokeURL: at.RevokeURL}
+	l := login{BaseURL: at.Issuer, Issuer: at.Issuer, TokenURL: at.TokenURL, RevokeURL: at.RevokeURL}
 	l.take(tok, env.Now())
 	if err := writeLogin(cmd.Context(), path, l); err != nil {
 		return err
@@ -130,7 +130,7 @@ func (o *options) logIn(cmd *cobra.Command, env Env, w wish) error {
 	if oldErr == nil && old.RefreshToken != "" { // the one before is not needed any more
 		_ = old.revoke(at.within(ctx)) // nor is it any use that it could not be reached
 	}
-	return say(cmd.OutOrStdout(), "Signed in at "+printable(base)+". aiaas whoami shows as who.")
+	return say(cmd.OutOrStdout(), "Signed in at "+printable(at.Issuer)+". aiaas whoami shows as who.")
 }
 
 func (o *options) logOut(cmd *cobra.Command, env Env) error {
@@ -160,8 +160,9 @@ type provider struct {
 	DeviceURL string `json:"device_authorization_endpoint"`
 }
 
-// discover asks a platform where to sign in. Every address is the issuer's own, so
-// that no other gets to see a code or a token.
+// discover asks a platform where to sign in. It must be the issuer itself that answers
+// (RFC 8414, 3.3), and every address its own, so that no other gets to see a code or a
+// token.
 func discover(ctx context.Context, base string, timeout time.Duration) (*provider, error) {
 	t := &target{baseURL: base, timeout: timeout}
 	a, err := t.do(ctx, &request{method: http.MethodGet, path: "/.well-known/oauth-authorization-server", accept: "application/json"})
@@ -172,12 +173,32 @@ func discover(ctx context.Context, base string, timeout time.Duration) (*provide
 	if err := json.Unmarshal(a.body, &p); err != nil {
 		return nil, fmt.Errorf("read answer: %s is no platform to sign in at", printable(base))
 	}
+	if !samePlace(p.Issuer, base) {
+		return nil, fmt.Errorf("read answer: %s is not the platform that it says it is, %s: sign in with --base-url %s if that is the one you mean",
+			printable(base), printable(p.Issuer), printable(p.Issuer))
+	}
 	for _, address := range []string{p.AuthURL, p.TokenURL, p.RevokeURL, p.DeviceURL} {
 		if p.Issuer == "" || !strings.HasPrefix(address, p.Issuer+"/") {
 			return nil, fmt.Errorf("read answer: %s names addresses that are not its own", printable(base))
 		}
 	}
 	return &p, nil
+}
+
+// samePlace reports whether two addresses are one. This machine has two names, of which
+// the platform knows one.
+func samePlace(a, b string) bool { return place(a) == place(b) }
+
+func place(address string) string {
+	u, err := url.Parse(strings.TrimRight(address, "/"))
+	if err != nil || u.Host == "" {
+		return address
+	}
+	u.Host = strings.ToLower(u.Host)
+	if u.Scheme == "http" && u.Hostname() == "localhost" {
+		u.Host = "127.0.0.1" + strings.TrimPrefix(u.Host, "localhost")
+	}
+	return u.String()
 }
 
 func (p *provider) client(scopes []string) *oauth2.Config {

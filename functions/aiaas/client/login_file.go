@@ -37,7 +37,7 @@ func loginPath(profile string) string {
 
 // serves reports whether the login is one at an address; "" is any.
 func (l *login) serves(base string) bool {
-	return base == "" || strings.TrimRight(base, "/") == l.BaseURL
+	return base == "" || samePlace(base, l.BaseURL)
 }
 
 // take keeps what a token endpoint gave.

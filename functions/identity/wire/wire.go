@@ -47,7 +47,11 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	if err != nil {
 		return function.Function{}, err
 	}
-	jobs, err := open.Jobs(ctx, env, identity.Spec(), identity.Jobs(&invitation.Expiry{Store: postgres.NewInvitations(people), Now: env.Now}))
+	domains, err := signon.Watch(ctx, env)
+	if err != nil {
+		return function.Function{}, err
+	}
+	jobs, err := open.Jobs(ctx, env, identity.Spec(), identity.Jobs(&invitation.Expiry{Store: postgres.NewInvitations(people), Now: env.Now}, domains))
 	if err != nil {
 		return function.Function{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/aiaas/aiaas/shared/function"
 	rules "github.com/aiaas/aiaas/shared/oauth"
 	"github.com/aiaas/aiaas/shared/rest"
+	"github.com/aiaas/aiaas/shared/throttle"
 )
 
 // Wire is the function's [function.Wire].
@@ -85,9 +86,14 @@ func service(ctx context.Context, env *function.Env, db *postgres.DB, keys *rule
 	if err != nil {
 		return nil, err
 	}
+	denials, err := open.Denials(ctx, env)
+	if err != nil {
+		return nil, err
+	}
 	tokens := jwt.New(keys, access.Issuer(s), env.Now)
 	return &rules.Service{
 		Store: postgres.NewOAuth(db), Sessions: sessions, Browsers: postgres.NewSessions(db), Live: live, Tokens: tokens, Minter: tokens,
+		Throttle: &throttle.Throttle{Store: postgres.NewThrottles(db), Now: env.Now}, Denials: denials,
 		Clients: rules.Clients(), Issuer: access.Issuer(s), Now: env.Now,
 	}, nil
 }

@@ -9,6 +9,6 @@ import (
 )
 
 // singleSignOn lets people in by their own issuer, through the door of all others.
-func (b *bench) singleSignOn(ctx context.Context, s signinfunction.Services) (*sso.SignIn, error) {
-	return signon.SignIn(ctx, b.env, signon.Parts{Entries: s.SignIn, Sessions: b.sessions, Factors: s.Factors, Starts: b.throttle})
+func (b *bench) singleSignOn(ctx context.Context, s signinfunction.Services, denials sso.Denials) (*sso.SignIn, error) {
+	return signon.SignIn(ctx, b.env, signon.Parts{Entries: s.SignIn, Sessions: b.sessions, Factors: s.Factors, Starts: b.throttle, Denials: denials})
 }

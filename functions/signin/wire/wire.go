@@ -15,6 +15,7 @@ import (
 	"github.com/aiaas/aiaas/shared/password"
 	"github.com/aiaas/aiaas/shared/session"
 	"github.com/aiaas/aiaas/shared/signin"
+	"github.com/aiaas/aiaas/shared/sso"
 	"github.com/aiaas/aiaas/shared/throttle"
 )
 
@@ -35,12 +36,17 @@ func Wire(ctx context.Context, env *function.Env) (function.Function, error) {
 	links := &signin.Links{Store: postgres.NewSignIns(b.people), Sealer: b.vault, Now: env.Now}
 	jobs, err := open.Jobs(ctx, env, signinfunction.Spec(), signinfunction.Jobs(signinfunction.Chores{
 		Links: links, Throttle: b.throttle, Sessions: b.sessions, Factors: factor.Prune(postgres.NewFactors(b.people).Forget, env.Now),
+		SSO: sso.Forget(postgres.NewSSO(b.accounts), env.Now),
 	}))
 	if err != nil {
 		return function.Function{}, err
 	}
 	return function.Function{HTTP: signinfunction.New(services, auth, env.Log), Jobs: jobs, Ready: b.people.Ping}, nil
 }
+
+// mostHashes is how many passwords are hashed at once at most, whatever the machine: more
+// would take its memory, and its processors from the gateway.
+const mostHashes = 4
 
 // bench is what the parts of the function are made with.
 type bench struct {
@@ -89,14 +95,14 @@ func (b *bench) services(ctx context.Context) (s signinfunction.Services, err er
 	}
 	store := postgres.NewSignIns(b.people)
 	s.SignIn = &signin.Service{
-		Store: store, Challenges: store, Hasher: password.NewHasher(password.Standard(), runtime.GOMAXPROCS(0)), Throttle: b.throttle, Factors: s.Factors,
+		Store: store, Challenges: store, Hasher: password.NewHasher(password.Standard(), min(runtime.GOMAXPROCS(0), mostHashes)), Throttle: b.throttle, Factors: s.Factors,
 		Sessions: b.sessions, Gate: gate, Denials: denials, Now: b.env.Now,
 	}
 	s.Passwords = &signin.Passwords{Service: s.SignIn, Keep: store}
 	if s.Invitations, err = b.invitations(ctx, s.SignIn); err != nil {
 		return s, err
 	}
-	if s.SSO, err = b.singleSignOn(ctx, s); err != nil {
+	if s.SSO, err = b.singleSignOn(ctx, s, denials); err != nil {
 		return s, err
 	}
 	s.Sessions = &session.Service{

@@ -68,7 +68,7 @@ actions := object.union(organization_actions, platform_actions)
 sensitive_actions := {
 	"keys.create", "keys.rotate", "members.write", "roles.write", "service_accounts.write", "project_members.write",
 	"billing.write", "settings.write", "webhooks.write", "organization.delete",
-	"tenants.write", "sellers.write",
+	"tenants.write", "sellers.write", "catalogue.write",
 }
 
 # Nobody acts on a peer or a superior: only a higher rank acts on a lower one.

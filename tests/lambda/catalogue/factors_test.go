@@ -79,7 +79,7 @@ func (p *platform) factors(t *testing.T) []string {
 	at := virtual.RelyingParty{ID: "localhost", Origin: "http://localhost:8080"}
 	return []string{
 		"{passkey}", key, "{ceremony}", begun.Ceremony,
-		"{credential}", virtual.CreateAttestationResponse(at, device, virtual.NewCredential(virtual.KeyTypeEC2), *options),
+		"{credential}", virtual.CreateAttestationResponse(at, device, ecKey(), *options),
 	}
 }
 

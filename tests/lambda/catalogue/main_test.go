@@ -79,7 +79,7 @@ func start(t *testing.T, cold ...string) *platform {
 	}
 	p.keys = keys
 	p.Fleet, err = fleet.Start(t.Context(), fleet.Config{
-		Dir: built, Env: fleet.Environment(p.database, p.folder), Output: p.log, Cold: cold,
+		Dir: built, Env: append(fleet.Environment(p.database, p.folder), "AIAAS_DNS_SERVER="+nameServer(t)), Output: p.log, Cold: cold,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -25,14 +25,14 @@ func (p *platform) oauth(t *testing.T) []string {
 		request := id.New(id.Consent)
 		p.exec(fmt.Sprintf(`
 			INSERT INTO accounts.oauth_requests (org_id, request_id, user_id, client_id, redirect_uri, state, nonce, challenge, scopes, openid, offline, created_at, expires_at)
-			VALUES ('%s', '%s', '%s', 'aiaas-cli', 'http://127.0.0.1:9/callback', 's', '', 'c', '{usage:read}', false, false, now(), now() + interval '1 minute')`,
+			VALUES ('%s', '%s', '%s', 'aiaas-cli', 'http://127.0.0.1:9/callback', 's', '', 'c', '{usage:read}', false, false, now(), now() + interval '1 hour')`,
 			p.keys.OrganizationID, request, user))
 		names = append(names, name, request)
 	}
 	for i, code := range []string{"BCDFGHJK", "BCDFGHJL", "BCDFGHJM"} {
 		p.exec(fmt.Sprintf(`
 			INSERT INTO accounts.oauth_devices (device_hash, user_code, client_id, scopes, openid, offline, address, user_agent, created_at, expires_at, interval_s)
-			VALUES (sha256('%d'), '%s', 'aiaas-cli', '{usage:read}', false, false, '', '', now(), now() + interval '1 minute', 5)`, i, code))
+			VALUES (sha256('%d'), '%s', 'aiaas-cli', '{usage:read}', false, false, '', '', now(), now() + interval '1 hour', 5)`, i, code))
 	}
 	made := func(path, body string) (v struct {
 		ID     string `json:"id"`

@@ -92,7 +92,7 @@ func (p *platform) carries(t *testing.T) (codes []string, answer string) {
 	}
 	owner := p.scalar(`SELECT user_id FROM accounts.users WHERE email = 'carrier@example.com'`)
 	device := virtual.NewAuthenticatorWithOptions(virtual.AuthenticatorOptions{UserHandle: []byte(owner)})
-	at, key := virtual.RelyingParty{ID: "localhost", Origin: "http://localhost:8080"}, virtual.NewCredential(virtual.KeyTypeEC2)
+	at, key := virtual.RelyingParty{ID: "localhost", Origin: "http://localhost:8080"}, ecKey()
 	p.ask(t, p.key(carrier), "/v1/me/passkeys", fmt.Sprintf(`{"ceremony":%q,"name":"phone","credential":%s}`, adding.Ceremony,
 		virtual.CreateAttestationResponse(at, device, key, *creation)), &done)
 	p.sessions[carrier] = done.Token
@@ -141,5 +141,16 @@ func signInRoutes() map[string]calls {
 		"changePassword":   own(changer, "/v1/me/password", `{"current_password":"`+herons+`","new_password":"`+storks+`"}`, `"token":"aiaas_session_`),
 		"stepUp":           own(stepper, "/v1/session/step-up", `{"password":"`+herons+`"}`, `"token":"aiaas_session_`),
 		"askStepUpPasskey": own(person, "/v1/session/step-up/options", "", `"allowCredentials"`),
+	}
+}
+
+// ecKey makes a key whose coordinates have their full length: the library does not pad
+// them, so that one key of 128 would be none that a browser sends.
+func ecKey() virtual.Credential {
+	const whole = 77 // bytes of such a key in COSE
+	for {
+		if c := virtual.NewCredential(virtual.KeyTypeEC2); len(c.Key.AttestationData()) == whole {
+			return c
+		}
 	}
 }

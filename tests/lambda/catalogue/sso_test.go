@@ -8,16 +8,20 @@ import (
 	"github.com/aiaas/aiaas/shared/id"
 )
 
-// vouched is a person who has signed in at his organisation's issuer.
-const vouched as = "session of single sign-on"
+// People who are known at their organisation's issuer.
+const (
+	vouched as = "session of single sign-on"
+	parted  as = "session of a member whose identity there is forgotten"
+)
 
 // sso makes domains and connections, to an issuer of the test's.
 func (p *platform) sso(t *testing.T) []string {
 	t.Helper()
 	issuer := oidctest.New(t)
 	connection, doomed, identity := id.New(id.Connection), id.New(id.Connection), id.New(id.Identity)
+	known := id.New(id.Identity)
 	domain, old := id.New(id.Domain), id.New(id.Domain)
-	userID := p.session(vouched, "vouched@corp.example")
+	userID, other := p.session(vouched, "vouched@corp.example"), p.session(parted, "parted@corp.example")
 	org := p.keys.OrganizationID
 	for _, c := range []string{connection, doomed} {
 		p.exec(fmt.Sprintf(`
@@ -27,8 +31,8 @@ func (p *platform) sso(t *testing.T) []string {
 	p.exec(fmt.Sprintf(`
 		INSERT INTO accounts.sso_domains VALUES ('%[1]s', '%[2]s', 'corp.example', 'token', 'test', now(), now()), ('%[1]s', '%[3]s', 'old.example', 'token', 'test', now(), NULL);
 		INSERT INTO accounts.sso_identities (org_id, identity_id, connection_id, subject, user_id, created_at, seen_at)
-		VALUES ('%[1]s', '%[4]s', '%[5]s', 'subject', '%[6]s', now(), now());
-		UPDATE accounts.sessions SET means = 'sso', connection = '%[5]s' WHERE holder_id = '%[6]s'`, org, domain, old, identity, connection, userID))
+		VALUES ('%[1]s', '%[4]s', '%[5]s', 'other', '%[7]s', now(), now()), ('%[1]s', '%[8]s', '%[5]s', 'subject', '%[6]s', now(), now());
+		UPDATE accounts.sessions SET means = 'sso', connection = '%[5]s' WHERE holder_id = '%[6]s'`, org, domain, old, identity, connection, userID, other, known))
 	return []string{"{domain}", domain, "{olddomain}", old, "{connection}", connection, "{doomed}", doomed, "{identity}", identity, "{issuer}", issuer.URL}
 }
 

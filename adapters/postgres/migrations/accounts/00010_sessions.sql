@@ -46,6 +46,7 @@ CREATE TABLE accounts.sessions (
   created_at   timestamptz NOT NULL,
   seen_at      timestamptz NOT NULL,     -- within a minute
   expires_at   timestamptz NOT NULL,
+  seen_by      text[] NOT NULL DEFAULT '{}', -- who may have seen the secret that it began with, of a program: members and service accounts
   ended_at     timestamptz,
   ended_reason text NOT NULL DEFAULT '',
   PRIMARY KEY (org_id, session_id)
@@ -68,7 +69,7 @@ CREATE POLICY own_person ON accounts.sessions TO aiaas_identity
 CREATE POLICY lookup ON accounts.sessions TO aiaas_lookup USING (true) WITH CHECK (true);
 CREATE POLICY tenants ON accounts.sessions FOR SELECT TO aiaas_tenants USING (true);
 GRANT SELECT (org_id, session_id, holder_id, kind, means, connection, client, scopes, mfa, proved_at, address, user_agent, created_at,
-  seen_at, expires_at, ended_at, ended_reason) ON accounts.sessions TO aiaas_accounts;
+  seen_at, expires_at, seen_by, ended_at, ended_reason) ON accounts.sessions TO aiaas_accounts;
 GRANT UPDATE (ended_at, ended_reason, token_hash) ON accounts.sessions TO aiaas_accounts;
 GRANT SELECT, INSERT ON accounts.sessions TO aiaas_identity;
 GRANT UPDATE (token_hash, mfa, means, proved_at, seen_at, ended_at, ended_reason, expires_at) ON accounts.sessions TO aiaas_identity;

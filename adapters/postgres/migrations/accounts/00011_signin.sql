@@ -102,11 +102,11 @@ GRANT UPDATE (attempts) ON accounts.sign_in_challenges TO aiaas_lookup;
 -- password and the organisations that he may work in, the oldest membership first.
 CREATE FUNCTION accounts.sign_in_account(p_email text, p_user text, p_at timestamptz)
 RETURNS TABLE (
-  user_id text, email text, phc text, last_organization text,
+  user_id text, email text, phc text, password_at timestamptz, last_organization text,
   org_ids text[], org_names text[], names text[], roles text[], role_names text[], settings jsonb[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT u.user_id, u.email, coalesce(p.phc, ''), coalesce(u.last_organization, ''),
+  SELECT u.user_id, u.email, coalesce(p.phc, ''), p.changed_at, coalesce(u.last_organization, ''),
          coalesce(m.org_ids, '{}'), coalesce(m.org_names, '{}'), coalesce(m.names, '{}'), coalesce(m.roles, '{}'),
          coalesce(m.role_names, '{}'), coalesce(m.settings, '{}')
     FROM accounts.users u
@@ -164,29 +164,34 @@ END $$;
 
 -- throttle_take takes one from each of some buckets, or from none, and tells for how
 -- long there is none; zero where it took. The first bucket is that of a device that the
--- account knows; such a device takes from that one only, others from the rest.
-CREATE FUNCTION accounts.throttle_take(p_account bytea, p_device bytea, p_buckets bytea[], p_every interval[], p_burst integer[], p_at timestamptz)
-RETURNS interval
+-- account knows; such a device takes from that one only, others from the rest. An
+-- attempt that is refused writes nothing: else whoever is refused could fill the table.
+CREATE FUNCTION accounts.throttle_take(p_account bytea, p_device bytea, p_buckets bytea[], p_every interval[], p_burst integer[], p_at timestamptz,
+  OUT known boolean, OUT wait interval)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  own boolean := EXISTS (SELECT FROM accounts.known_devices d WHERE d.account = p_account AND d.device = p_device);
-  lowest integer := CASE WHEN own THEN 1 ELSE 2 END;
-  highest integer := CASE WHEN own THEN 1 ELSE array_length(p_buckets, 1) END;
-  wait interval;
+  lowest integer;
+  highest integer;
+  key integer;
 BEGIN
-  -- The order keeps two at once from waiting for one another.
-  INSERT INTO accounts.throttles AS t (bucket, full_at)
-  SELECT p_buckets[i], p_at FROM generate_series(lowest, highest) i ORDER BY p_buckets[i]
-  ON CONFLICT (bucket) DO UPDATE SET full_at = greatest(t.full_at, p_at);
-  SELECT max(t.full_at + p_every[i] - (p_at + p_burst[i] * p_every[i])) INTO wait
+  known := EXISTS (SELECT FROM accounts.known_devices d WHERE d.account = p_account AND d.device = p_device);
+  lowest := CASE WHEN known THEN 1 ELSE 2 END;
+  highest := CASE WHEN known THEN 1 ELSE array_length(p_buckets, 1) END;
+  -- A bucket that is full has no row to be locked: its name is. The order keeps two at
+  -- once from waiting for one another; two names of one key wait without need.
+  FOR key IN SELECT DISTINCT ('x' || left(encode(p_buckets[i], 'hex'), 8))::bit(32)::integer AS k FROM generate_series(lowest, highest) i ORDER BY k LOOP
+    PERFORM pg_advisory_xact_lock(4711, key);
+  END LOOP;
+  SELECT coalesce(max(greatest(t.full_at, p_at) + p_every[i] - (p_at + p_burst[i] * p_every[i])), interval '0') INTO wait
     FROM generate_series(lowest, highest) i JOIN accounts.throttles t ON t.bucket = p_buckets[i];
   IF wait > interval '0' THEN
-    RETURN wait;
+    RETURN;
   END IF;
-  UPDATE accounts.throttles t SET full_at = t.full_at + p_every[i]
-    FROM generate_series(lowest, highest) i WHERE t.bucket = p_buckets[i];
-  RETURN interval '0';
+  wait := interval '0';
+  INSERT INTO accounts.throttles AS t (bucket, full_at)
+  SELECT b, p_at + e FROM unnest(p_buckets[lowest:highest], p_every[lowest:highest]) u(b, e) ORDER BY b
+  ON CONFLICT (bucket) DO UPDATE SET full_at = greatest(t.full_at, p_at) + (excluded.full_at - p_at);
 END $$;
 
 -- throttle_give gives back what throttle_take took.

@@ -10,11 +10,13 @@ CREATE TABLE accounts.sso_domains (
   token       text NOT NULL, -- what the TXT record has to hold; public once it is there
   created_by  text NOT NULL,
   created_at  timestamptz NOT NULL,
-  verified_at timestamptz, -- null: the record was not seen yet
+  verified_at timestamptz, -- null: the record was not seen yet, or not any more
+  checked_at  timestamptz, -- when the record was looked for last
+  missed      integer NOT NULL DEFAULT 0, -- so many times in a row it was not there
   PRIMARY KEY (org_id, domain_id),
   UNIQUE (org_id, name)
 );
--- A domain that one organisation has verified is nobody else's.
+-- A domain that one organisation has verified is nobody else's, until the DNS says so.
 CREATE UNIQUE INDEX sso_domains_verified ON accounts.sso_domains (name) WHERE verified_at IS NOT NULL;
 
 CREATE TABLE accounts.sso_connections (
@@ -35,7 +37,8 @@ CREATE TABLE accounts.sso_connections (
   created_by    text NOT NULL,
   created_at    timestamptz NOT NULL,
   updated_at    timestamptz NOT NULL,
-  PRIMARY KEY (org_id, connection_id)
+  PRIMARY KEY (org_id, connection_id),
+  CHECK (trust_mfa OR NOT required) -- or whose role forces a second factor could show none
 );
 
 CREATE TABLE accounts.sso_identities (
@@ -67,7 +70,7 @@ CREATE TABLE accounts.sso_states (
   FOREIGN KEY (org_id, connection_id) REFERENCES accounts.sso_connections ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX sso_states_hash ON accounts.sso_states (state_hash);
-CREATE INDEX sso_states_expiry ON accounts.sso_states (org_id, expires_at);
+CREATE INDEX sso_states_expiry ON accounts.sso_states (expires_at);
 
 -- Who was a member and is none any more: single sign-on does not make him one again.
 CREATE TABLE accounts.departures (
@@ -98,7 +101,7 @@ END $$;
 -- +goose StatementEnd
 
 GRANT SELECT, INSERT, DELETE ON accounts.sso_domains, accounts.sso_connections, accounts.sso_identities, accounts.sso_states TO aiaas_accounts;
-GRANT UPDATE (token, verified_at) ON accounts.sso_domains TO aiaas_accounts;
+GRANT UPDATE (token, verified_at, checked_at, missed) ON accounts.sso_domains TO aiaas_accounts;
 GRANT UPDATE (name, secret, domains, default_role, groups_claim, group_roles, required, trust_mfa, enabled, authority, updated_at)
   ON accounts.sso_connections TO aiaas_accounts;
 GRANT UPDATE (given_role, seen_at) ON accounts.sso_identities TO aiaas_accounts;
@@ -129,6 +132,40 @@ AS $$
   RETURNING s.org_id, s.connection_id, s.session_id, s.return_to, s.created_at, s.expires_at
 $$;
 
+-- prune_sso_states forgets sign-ins that nobody came back from.
+CREATE FUNCTION accounts.prune_sso_states(p_before timestamptz, p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE n integer;
+BEGIN
+  DELETE FROM accounts.sso_states s USING (
+    SELECT x.state_hash FROM accounts.sso_states x WHERE x.expires_at < p_before ORDER BY x.expires_at LIMIT p_limit) old
+   WHERE s.state_hash = old.state_hash;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN n;
+END $$;
+
+-- sso_domain_holder tells who has verified a domain, and whether he is gone for good:
+-- what the DNS has to show for him is public.
+CREATE FUNCTION accounts.sso_domain_holder(p_name text) RETURNS TABLE (org_id text, domain_id text, token text, closed boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT d.org_id, d.domain_id, d.token, o.status = 'closed'
+    FROM accounts.sso_domains d JOIN accounts.organizations o ON o.org_id = d.org_id
+   WHERE d.name = p_name AND d.verified_at IS NOT NULL
+$$;
+
+-- due_sso_domains lists verified domains whose record was not looked for lately, in
+-- the order of their ids.
+CREATE FUNCTION accounts.due_sso_domains(p_before timestamptz, p_after text, p_limit integer)
+RETURNS TABLE (org_id text, domain_id text, name text, token text, verified_at timestamptz, checked_at timestamptz, missed integer)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT d.org_id, d.domain_id, d.name, d.token, d.verified_at, d.checked_at, d.missed FROM accounts.sso_domains d
+   WHERE d.verified_at IS NOT NULL AND coalesce(d.checked_at, d.verified_at) <= p_before AND d.domain_id > p_after
+   ORDER BY d.domain_id LIMIT p_limit
+$$;
+
 -- note_departure remembers who has left; being added again by somebody forgets it.
 CREATE FUNCTION accounts.note_departure() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -147,10 +184,15 @@ GRANT UPDATE (left_at) ON accounts.departures TO aiaas_lookup;
 GRANT CREATE ON SCHEMA accounts TO aiaas_lookup;
 ALTER FUNCTION accounts.find_sso(text) OWNER TO aiaas_lookup;
 ALTER FUNCTION accounts.take_sso_state(bytea, bytea) OWNER TO aiaas_lookup;
+ALTER FUNCTION accounts.prune_sso_states(timestamptz, integer) OWNER TO aiaas_lookup;
+ALTER FUNCTION accounts.sso_domain_holder(text) OWNER TO aiaas_lookup;
+ALTER FUNCTION accounts.due_sso_domains(timestamptz, text, integer) OWNER TO aiaas_lookup;
 ALTER FUNCTION accounts.note_departure() OWNER TO aiaas_lookup;
 REVOKE CREATE ON SCHEMA accounts FROM aiaas_lookup;
-REVOKE ALL ON FUNCTION accounts.find_sso(text), accounts.take_sso_state(bytea, bytea), accounts.note_departure() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION accounts.find_sso(text), accounts.take_sso_state(bytea, bytea) TO aiaas_accounts;
+REVOKE ALL ON FUNCTION accounts.find_sso(text), accounts.take_sso_state(bytea, bytea), accounts.prune_sso_states(timestamptz, integer),
+  accounts.sso_domain_holder(text), accounts.due_sso_domains(timestamptz, text, integer), accounts.note_departure() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION accounts.find_sso(text), accounts.take_sso_state(bytea, bytea), accounts.prune_sso_states(timestamptz, integer),
+  accounts.sso_domain_holder(text), accounts.due_sso_domains(timestamptz, text, integer) TO aiaas_accounts;
 -- Whoever makes the trigger may run its function, and nobody else.
 GRANT EXECUTE ON FUNCTION accounts.note_departure() TO CURRENT_USER;
 CREATE TRIGGER note_departure AFTER INSERT OR DELETE ON accounts.members FOR EACH ROW EXECUTE FUNCTION accounts.note_departure();

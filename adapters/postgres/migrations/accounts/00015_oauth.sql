@@ -27,6 +27,7 @@ CREATE TABLE accounts.oauth_requests (
   means        text NOT NULL DEFAULT '',
   connection   text NOT NULL DEFAULT '',
   proved_at    timestamptz,
+  approved_in  text NOT NULL DEFAULT '',       -- the session that he approved in: with it ends what he said
   code_hash    bytea CHECK (length(code_hash) = 32), -- SHA-256
   code_expires timestamptz,
   used_at      timestamptz,
@@ -88,6 +89,7 @@ CREATE TABLE accounts.oauth_devices (
   means       text NOT NULL DEFAULT '',
   connection  text NOT NULL DEFAULT '',
   proved_at   timestamptz,
+  approved_in text NOT NULL DEFAULT '', -- the session that it was approved in
   taken_at    timestamptz,
   CHECK ((decided_at IS NULL) = (org_id IS NULL) AND (decided_at IS NULL) = (user_id IS NULL))
 );
@@ -119,7 +121,7 @@ CREATE TABLE accounts.client_secrets (
   hash         bytea NOT NULL CHECK (length(hash) = 32), -- SHA-256 of the secret; the secret is nowhere
   hint         text NOT NULL,                            -- its last characters
   created_by   text NOT NULL,
-  seen_by      text NOT NULL, -- the member or service account to whom it was shown
+  seen_by      text[] NOT NULL, -- who may have seen it: members and service accounts
   created_at   timestamptz NOT NULL,
   last_used_at timestamptz,
   PRIMARY KEY (org_id, secret_id),
@@ -157,13 +159,13 @@ CREATE POLICY decided ON accounts.oauth_devices FOR UPDATE TO aiaas_identity USI
   WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '') AND user_id = nullif(current_setting('app.user_id', true), ''));
 
 GRANT SELECT, INSERT ON accounts.oauth_requests, accounts.oauth_grants, accounts.oauth_refresh_tokens, accounts.oauth_keys TO aiaas_identity;
-GRANT UPDATE (decided_at, approved, granted, mfa, means, connection, proved_at, code_hash, code_expires, session_id) ON accounts.oauth_requests TO aiaas_identity;
+GRANT UPDATE (decided_at, approved, granted, mfa, means, connection, proved_at, approved_in, code_hash, code_expires, session_id) ON accounts.oauth_requests TO aiaas_identity;
 GRANT UPDATE (reused_at) ON accounts.oauth_grants TO aiaas_identity;
 GRANT UPDATE (ends_at) ON accounts.oauth_keys TO aiaas_identity;
 GRANT UPDATE (used_at) ON accounts.oauth_refresh_tokens TO aiaas_identity;
 GRANT INSERT ON accounts.oauth_devices TO aiaas_identity;
 GRANT SELECT (user_code, client_id, scopes, openid, offline, address, user_agent, created_at, expires_at, org_id, user_id, decided_at) ON accounts.oauth_devices TO aiaas_identity;
-GRANT UPDATE (org_id, user_id, decided_at, approved, granted, mfa, means, connection, proved_at) ON accounts.oauth_devices TO aiaas_identity;
+GRANT UPDATE (org_id, user_id, decided_at, approved, granted, mfa, means, connection, proved_at, approved_in) ON accounts.oauth_devices TO aiaas_identity;
 GRANT SELECT, INSERT, UPDATE ON accounts.oauth_attempts TO aiaas_identity;
 GRANT SELECT (org_id, secret_id), UPDATE (last_used_at) ON accounts.client_secrets TO aiaas_identity;
 -- Who verifies tokens sees what they are verified with.
@@ -178,25 +180,25 @@ GRANT SELECT ON accounts.client_secrets TO aiaas_lookup;
 -- that come after are noted, for what the first was given is then not safe.
 CREATE FUNCTION accounts.use_code(p_hash bytea, p_at timestamptz)
 RETURNS TABLE (state text, org_id text, request_id text, user_id text, client_id text, redirect_uri text, nonce text, challenge text,
-  granted text[], openid boolean, offline boolean, mfa boolean, means text, connection text, proved_at timestamptz, code_expires timestamptz, session_id text)
+  granted text[], openid boolean, offline boolean, mfa boolean, means text, connection text, proved_at timestamptz, approved_in text, code_expires timestamptz, session_id text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY UPDATE accounts.oauth_requests r SET used_at = p_at WHERE r.code_hash = p_hash AND r.used_at IS NULL
     RETURNING 'fresh', r.org_id, r.request_id, r.user_id, r.client_id, r.redirect_uri, r.nonce, r.challenge,
-      r.granted, r.openid, r.offline, r.mfa, r.means, r.connection, r.proved_at, r.code_expires, r.session_id;
+      r.granted, r.openid, r.offline, r.mfa, r.means, r.connection, r.proved_at, r.approved_in, r.code_expires, r.session_id;
   IF FOUND THEN
     RETURN;
   END IF;
   RETURN QUERY UPDATE accounts.oauth_requests r SET replayed_at = p_at WHERE r.code_hash = p_hash AND r.replayed_at IS NULL
     RETURNING 'replayed', r.org_id, r.request_id, r.user_id, r.client_id, r.redirect_uri, r.nonce, r.challenge,
-      r.granted, r.openid, r.offline, r.mfa, r.means, r.connection, r.proved_at, r.code_expires, r.session_id;
+      r.granted, r.openid, r.offline, r.mfa, r.means, r.connection, r.proved_at, r.approved_in, r.code_expires, r.session_id;
   IF FOUND THEN
     RETURN;
   END IF;
   RETURN QUERY SELECT 'replayed again', r.org_id, r.request_id, r.user_id, r.client_id, r.redirect_uri, r.nonce, r.challenge,
-      r.granted, r.openid, r.offline, r.mfa, r.means, r.connection, r.proved_at, r.code_expires, r.session_id
+      r.granted, r.openid, r.offline, r.mfa, r.means, r.connection, r.proved_at, r.approved_in, r.code_expires, r.session_id
     FROM accounts.oauth_requests r WHERE r.code_hash = p_hash;
 END $$;
 
@@ -214,7 +216,7 @@ $$;
 -- caller; who asks faster than he was told is told to ask more slowly.
 CREATE FUNCTION accounts.poll_device(p_hash bytea, p_client text, p_at timestamptz)
 RETURNS TABLE (state text, org_id text, user_id text, granted text[], openid boolean, offline boolean,
-  mfa boolean, means text, connection text, proved_at timestamptz)
+  mfa boolean, means text, connection text, proved_at timestamptz, approved_in text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -235,15 +237,15 @@ BEGIN
       interval_s = least(d.interval_s + CASE WHEN s = 'slow_down' THEN 5 ELSE 0 END, 60),
       taken_at = CASE WHEN s IN ('granted', 'denied') THEN p_at END
     WHERE x.device_hash = p_hash;
-  RETURN QUERY SELECT s, d.org_id, d.user_id, d.granted, d.openid, d.offline, d.mfa, d.means, d.connection, d.proved_at;
+  RETURN QUERY SELECT s, d.org_id, d.user_id, d.granted, d.openid, d.offline, d.mfa, d.means, d.connection, d.proved_at, d.approved_in;
 END $$;
 
 -- lookup_client finds a service account that is active, and what it proves itself by.
 CREATE FUNCTION accounts.lookup_client(p_account text)
-RETURNS TABLE (org_id text, name text, role text, permissions text[], role_reach text, project_ids text[], project_roles text[], secret_id text, hash bytea)
+RETURNS TABLE (org_id text, name text, role text, permissions text[], role_reach text, project_ids text[], project_roles text[], secret_id text, hash bytea, seen_by text[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT s.org_id, a.name, CASE WHEN a.role LIKE 'role\_%' THEN 'custom' ELSE a.role END, r.permissions, r.reach, t.ids, t.roles, s.secret_id, s.hash
+  SELECT s.org_id, a.name, CASE WHEN a.role LIKE 'role\_%' THEN 'custom' ELSE a.role END, r.permissions, r.reach, t.ids, t.roles, s.secret_id, s.hash, s.seen_by
     FROM accounts.client_secrets s
     JOIN accounts.service_accounts a ON a.org_id = s.org_id AND a.account_id = s.account_id
     LEFT JOIN accounts.roles r ON r.org_id = s.org_id AND r.role_id = a.role
@@ -253,10 +255,10 @@ AS $$
    WHERE s.account_id = p_account AND a.status = 'active' ORDER BY s.secret_id
 $$;
 
--- prune_oauth forgets what is over: questions a day after they were asked, families a
+-- prune_oauth forgets what is over, at most so many of each: questions a day after they were asked, families a
 -- day after they ended, keys that nothing valid is signed with.
 CREATE FUNCTION accounts.prune_oauth(p_now timestamptz, p_limit integer)
-RETURNS TABLE (requests bigint, devices bigint, grants bigint, keys bigint)
+RETURNS TABLE (requests bigint, devices bigint, grants bigint, attempts bigint, keys bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE day constant interval := interval '1 day';
@@ -276,6 +278,7 @@ BEGIN
   DELETE FROM accounts.oauth_attempts a USING (
     SELECT x.key FROM accounts.oauth_attempts x WHERE x.since < p_now - day ORDER BY x.since LIMIT p_limit) old
    WHERE a.key = old.key;
+  GET DIAGNOSTICS attempts = ROW_COUNT;
   DELETE FROM accounts.oauth_keys k WHERE k.ends_at < p_now;
   GET DIAGNOSTICS keys = ROW_COUNT;
   RETURN NEXT;
