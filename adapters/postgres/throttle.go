@@ -10,15 +10,38 @@ import (
 )
 
 // Throttles keeps the buckets that slow guessing down, under [RoleIdentity].
-type Throttles struct{ db *DB }
+type Throttles struct {
+	db     *DB
+	taking [throttle.Proved]chan struct{}
+}
+
+// takesAtOnce is how many attempts of a crowd are counted at the same time. A crowd that
+// guesses waits here, before anything is known of it, and not at the connections, for
+// which all statements wait of everybody who is let through.
+const takesAtOnce = 2
 
 // NewThrottles makes the store.
-func NewThrottles(db *DB) *Throttles { return &Throttles{db: db} }
+func NewThrottles(db *DB) *Throttles {
+	s := &Throttles{db: db}
+	for i := range s.taking {
+		s.taking[i] = make(chan struct{}, takesAtOnce)
+	}
+	return s
+}
 
 var _ throttle.Store = (*Throttles)(nil)
 
 // Take implements [throttle.Store], in one statement.
 func (s *Throttles) Take(ctx context.Context, a throttle.Attempt, now time.Time) (known bool, wait time.Duration, err error) {
+	if a.Crowd < throttle.Proved {
+		turn := s.taking[a.Crowd]
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return false, 0, fmt.Errorf("wait to take from buckets: %w", context.Cause(ctx))
+		}
+	}
 	ids, every, burst := bucketColumns(a)
 	err = s.db.pool.QueryRow(ctx, `SELECT known, wait FROM accounts.throttle_take($1, $2, $3, $4, $5, $6)`,
 		a.Account[:], a.Device[:], ids, every, burst, now).Scan(&known, &wait)

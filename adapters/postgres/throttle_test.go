@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/aiaas/aiaas/adapters/postgres"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/throttle"
@@ -376,4 +378,44 @@ func TestComingInRunsOut(t *testing.T) {
 			t.Errorf("%s of another: %v", kind, err)
 		}
 	}
+}
+
+// TestACrowdKeepsNobodyElseWaiting has a crowd wait that shows no device: others are
+// counted meanwhile, on the few connections that there are.
+func TestACrowdKeepsNobodyElseWaiting(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	c := newThrottled(t, f)
+	hold, err := pgx.Connect(t.Context(), f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = hold.Close(context.WithoutCancel(t.Context())) }()
+	tx, err := hold.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE accounts.throttles IN SHARE MODE`); err != nil { // writers wait
+		t.Fatal(err)
+	}
+	var crowd sync.WaitGroup
+	for i := range 40 {
+		crowd.Go(func() {
+			if err := c.Take(t.Context(), throttle.Password, keys(fmt.Sprintf("a%d@example.com", i), fmt.Sprintf("192.0.2.%d", i), "")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Remember(t.Context(), "", "ada@example.com") // needs a connection, and not that table
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	crowd.Wait()
 }

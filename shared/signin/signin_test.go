@@ -13,6 +13,7 @@ import (
 	"github.com/aiaas/aiaas/shared/factor"
 	"github.com/aiaas/aiaas/shared/fault"
 	"github.com/aiaas/aiaas/shared/mail"
+	"github.com/aiaas/aiaas/shared/password"
 	"github.com/aiaas/aiaas/shared/session"
 	"github.com/aiaas/aiaas/shared/signin"
 	"github.com/aiaas/aiaas/shared/throttle"
@@ -242,5 +243,36 @@ func TestASessionOfSingleSignOnTriesNoPassword(t *testing.T) {
 	_, err = h.service().StepUp(t.Context(), who, signin.Again{Proof: factor.Proof{TOTP: "000000"}})
 	if !errors.Is(err, errUnused) { // the proof is looked at
 		t.Errorf("with a factor: %v", err)
+	}
+}
+
+// door is a throttle that knows one device, and a hasher that notes who waits where.
+type door struct {
+	*house
+
+	lines []password.Line
+}
+
+func (d *door) Admit(_ context.Context, _ throttle.Kind, k throttle.Keys) (bool, error) {
+	return k.Device == "known", nil
+}
+
+func (d *door) Hash(context.Context, string) (string, error) { return "", errUnused }
+func (d *door) Verify(_ context.Context, line password.Line, _, _ string) (ok, renew bool, err error) {
+	d.lines = append(d.lines, line)
+	return false, false, nil
+}
+
+func TestWhoseDeviceIsKnownWaitsWithNoStrangers(t *testing.T) {
+	for device, want := range map[string]password.Line{"": password.Strangers, "invented": password.Strangers, "known": password.Known} {
+		for name, account := range map[string]signin.Account{"somebody": ada(""), "nobody": {}} {
+			h := &house{account: account}
+			d, s := &door{house: h}, h.service()
+			s.Throttle, s.Hasher = d, d
+			_, err := s.SignIn(t.Context(), signin.Attempt{Email: "ada@example.com", Password: "x", From: signin.From{Device: device}})
+			if !fault.Is(err, fault.Unauthenticated) || !slices.Equal(d.lines, []password.Line{want}) {
+				t.Errorf("%s with the device %q: lines %v, %v; want %v", name, device, d.lines, err, want)
+			}
+		}
 	}
 }

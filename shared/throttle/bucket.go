@@ -60,6 +60,12 @@ func ratesOf(k Kind) rates {
 func attempt(kind Kind, k Keys) Attempt {
 	r, net, site, who := ratesOf(kind), network(k.Address, homeBits), network(k.Address, siteBits), account(k.Account)
 	a := Attempt{Account: hash("account", who), Device: hash("device", k.Device)}
+	switch {
+	case kind == Entry || kind == Notice:
+		a.Crowd = Proved
+	case k.Device != "":
+		a.Crowd = Showing
+	}
 	if r.device.burst > 0 {
 		a.Own = r.device.bucket(kind, "device", who, k.Device)
 	}

@@ -56,8 +56,19 @@ type Bucket struct {
 	Every time.Duration // until there is one more
 }
 
+// Crowd is with whom an attempt waits to be counted. It says nothing of the account.
+type Crowd int
+
+// The crowds.
+const (
+	Bare    Crowd = iota // shows no device
+	Showing              // shows a device: one that is known, or invented
+	Proved               // has proved himself: waits with nobody
+)
+
 // Attempt is what the store decides on.
 type Attempt struct {
+	Crowd           Crowd
 	Account, Device [sha256.Size]byte
 	Own             Bucket   // of a device that the account knows
 	Strangers       []Bucket // of all others

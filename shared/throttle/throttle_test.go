@@ -127,3 +127,21 @@ func TestAllIsPrunedBatchByBatch(t *testing.T) {
 		}
 	}
 }
+
+func TestWithWhomAnAttemptWaits(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kind throttle.Kind
+		keys throttle.Keys
+		want throttle.Crowd
+	}{
+		{"a guess", throttle.Password, throttle.Keys{Account: "a"}, throttle.Bare},
+		{"one that shows something", throttle.Password, throttle.Keys{Account: "a", Device: "invented"}, throttle.Showing},
+		{"who comes in", throttle.Entry, throttle.Keys{Account: "user_1"}, throttle.Proved},
+		{"who is told of it", throttle.Notice, throttle.Keys{Account: "user_1"}, throttle.Proved},
+	} {
+		if got := throttle.AttemptOf(c.kind, c.keys).Crowd; got != c.want {
+			t.Errorf("%s: %d; want %d", c.name, got, c.want)
+		}
+	}
+}

@@ -132,7 +132,7 @@ func (p *platform) row(kind string, o *org) string {
 	case "secret":
 		account, secret := p.fixture("account", o), id.New(id.ClientSecret)
 		p.exec(`INSERT INTO accounts.client_secrets (org_id, secret_id, account_id, hash, hint, created_by, seen_by, created_at)
-			VALUES ('%s', '%s', '%s', sha256('%[2]s'), 'of %s', 'x', 'x', now())`, o.id, secret, account, o.name)
+			VALUES ('%s', '%s', '%s', sha256('%[2]s'), 'of %s', 'x', '{x}', now())`, o.id, secret, account, o.name)
 		return secret
 	case "delivery":
 		hook, event, delivery := p.fixture("webhook", o), id.New(id.Event), id.New(id.Delivery)
