@@ -575,13 +575,13 @@ func TestTheOwnOrganization(t *testing.T) {
 	org, key := p.newOrg(`,"slug":"example","contacts":{"billing":"b@example.com","security":"s@example.com"}`)
 	o := p.do("PATCH", "/v1/organization", key, `{"name":"Ada & Söhne","slug":"ada","contacts":{"billing":"","technical":"t@example.com"},
 		"settings":{"key_max_days":30,"mfa_required_roles":["manager"],"alert_members":true,"access_hours":{"days":[1,2,3,4,5],"from":"08:00","to":"24:00"}}}`).want(200)
-	want := "map[billing: security:s@example.com technical:t@example.com] map[access_hours:map[days:[1 2 3 4 5] from:08:00 to:24:00] alert_members:true ip_allow_list:[] key_max_days:30 mfa_required_roles:[manager]]"
+	want := "map[billing: security:s@example.com technical:t@example.com] map[access_hours:map[days:[1 2 3 4 5] from:08:00 to:24:00] alert_members:true ip_allow_list:[] key_max_days:30 max_sessions:10 mfa_required_roles:[manager] session_hours:12 session_idle_minutes:60]"
 	if got := fmt.Sprint(o["contacts"], " ", o["settings"]); got != want || o["name"] != "Ada & Söhne" || o["slug"] != "ada" {
 		t.Errorf("changed %v; want %s", o, want)
 	}
 	// What is not named stays; empty is none.
 	o = p.do("PATCH", "/v1/organization", key, `{"settings":{"mfa_required_roles":[],"access_hours":null}}`).want(200)
-	if got := fmt.Sprint(o["settings"]); got != "map[access_hours:<nil> alert_members:true ip_allow_list:[] key_max_days:30 mfa_required_roles:[]]" {
+	if got := fmt.Sprint(o["settings"]); got != "map[access_hours:<nil> alert_members:true ip_allow_list:[] key_max_days:30 max_sessions:10 mfa_required_roles:[] session_hours:12 session_idle_minutes:60]" {
 		t.Errorf("settings %s", got)
 	}
 	got := p.scalar(`SELECT string_agg((detail->'changed')::text, ' ' ORDER BY audit_id) FROM accounts.audit_records WHERE org_id = '` + org + `' AND action = 'organization.change'`)

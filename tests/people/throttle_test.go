@@ -153,7 +153,7 @@ func TestSigningInWithoutEnd(t *testing.T) {
 		t.Errorf("%s devices are known; want ada's twenty by each of two names, and bob's", n)
 	}
 	w.advance(time.Hour)
-	own.signsIn(ada)
+	w.browser().signsIn(ada)
 	if n := len(w.mailed(ada.email, "New sign-in to your account")); n != 4 {
 		t.Errorf("an hour later there are %d mails", n)
 	}
