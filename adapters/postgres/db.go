@@ -98,11 +98,27 @@ func (db *DB) InOrg(ctx context.Context, org string, f func(pgx.Tx) error) error
 		return fault.New(fault.Internal, "no organisation is named")
 	}
 	return db.Do(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", org); err != nil {
-			return fmt.Errorf("name organisation: %w", err)
+		if err := nameOrg(ctx, tx, org); err != nil {
+			return err
 		}
 		return f(tx)
 	})
+}
+
+// nameOrg says which organisation a transaction sees from now on.
+func nameOrg(ctx context.Context, tx pgx.Tx, org string) error {
+	if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", org); err != nil {
+		return fmt.Errorf("name organisation: %w", err)
+	}
+	return nil
+}
+
+// nameUser says whose own a transaction sees from now on.
+func nameUser(ctx context.Context, tx pgx.Tx, userID string) error {
+	if _, err := tx.Exec(ctx, "SELECT set_config('app.user_id', $1, true)", userID); err != nil {
+		return fmt.Errorf("name person: %w", err)
+	}
+	return nil
 }
 
 // AsUser runs f in a transaction that sees what is a person's own.
@@ -111,8 +127,8 @@ func (db *DB) AsUser(ctx context.Context, userID string, f func(pgx.Tx) error) e
 		return fault.New(fault.Internal, "no person is named")
 	}
 	return db.Do(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('app.user_id', $1, true)", userID); err != nil {
-			return fmt.Errorf("name person: %w", err)
+		if err := nameUser(ctx, tx, userID); err != nil {
+			return err
 		}
 		return f(tx)
 	})
@@ -122,8 +138,8 @@ func (db *DB) AsUser(ctx context.Context, userID string, f func(pgx.Tx) error) e
 // organisation.
 func (db *DB) AsUserIn(ctx context.Context, org, userID string, f func(pgx.Tx) error) error {
 	return db.InOrg(ctx, org, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('app.user_id', $1, true)", userID); err != nil {
-			return fmt.Errorf("name person: %w", err)
+		if err := nameUser(ctx, tx, userID); err != nil {
+			return err
 		}
 		return f(tx)
 	})

@@ -117,16 +117,12 @@ func lockHolder(ctx context.Context, tx pgx.Tx, holderID string) error {
 // Save implements [session.Store].
 func (s *Sessions) Save(ctx context.Context, kept session.Saved) error {
 	v := kept.Session
-	return s.db.AsUserIn(ctx, v.OrgID, v.HolderID, func(tx pgx.Tx) error {
+	return s.db.AsUserIn(ctx, v.OrgID, v.HolderID, func(tx pgx.Tx) (err error) {
 		if err := lockHolder(ctx, tx, v.HolderID); err != nil {
 			return err
 		}
-		if kept.From != "" {
-			of, err := mustLive(ctx, tx, kept)
-			if err != nil {
-				return err
-			}
-			v.MFA = v.MFA && of.mfa // which may have been taken back meanwhile
+		if v.MFA, err = mfaOf(ctx, tx, kept); err != nil {
+			return err
 		}
 		if st, err := holderStanding(ctx, tx, v.OrgID, v.HolderID); err != nil {
 			return err
@@ -151,47 +147,57 @@ func (s *Sessions) Save(ctx context.Context, kept session.Saved) error {
 		if err := makeRoom(ctx, tx, kept); err != nil {
 			return err
 		}
-		return writeAudit(ctx, tx, "accounts", kept.Record)
+		if err := writeAudit(ctx, tx, "accounts", kept.Record); err != nil {
+			return err
+		}
+		return endReplaced(ctx, tx, kept)
 	})
 }
 
-// origin is a session that another comes of.
-type origin struct{ mfa bool }
-
-// mustLive refuses a session that comes of one that has ended.
-func mustLive(ctx context.Context, tx pgx.Tx, kept session.Saved) (of origin, err error) {
+// mfaOf tells whether a session has shown a second factor: one that comes of another
+// only where that has it still. It refuses what comes of one that has ended.
+func mfaOf(ctx context.Context, tx pgx.Tx, kept session.Saved) (mfa bool, err error) {
+	of := kept.From
+	if of == "" {
+		of = kept.Ends.ID
+	}
+	if of == "" {
+		return kept.Session.MFA, nil
+	}
 	err = tx.QueryRow(ctx, `
 		SELECT mfa FROM accounts.sessions WHERE session_id = $1 AND holder_id = $2 AND ended_at IS NULL AND expires_at > $3 FOR SHARE`,
-		kept.From, kept.Session.HolderID, kept.Record.At).Scan(&of.mfa)
+		of, kept.Session.HolderID, kept.Record.At).Scan(&mfa)
 	if err != nil {
-		return of, missing(err, "read session", fault.From(session.ErrUnauthenticated()))
+		return false, missing(err, "read session", fault.From(session.ErrUnauthenticated()))
 	}
-	return of, nil
+	return mfa && kept.Session.MFA, nil
+}
+
+// endReplaced ends the session whose place another takes, in its own organisation.
+func endReplaced(ctx context.Context, tx pgx.Tx, kept session.Saved) error {
+	if kept.Ends.ID == "" {
+		return nil
+	}
+	if err := nameOrg(ctx, tx, kept.Ends.OrgID); err != nil {
+		return err
+	}
+	cause := kept.Record
+	cause.OrgID = kept.Ends.OrgID
+	return endFor(ctx, tx, ending{
+		cause: cause, reason: "another one took its place", where: `ARRAY[session_id, holder_id] = $4`, is: []string{kept.Ends.ID, kept.Session.HolderID},
+	})
 }
 
 func fromScopesOrNull(scopes []authz.Scope) []string {
 	if scopes == nil {
 		return nil
 	}
-	out := make([]string, len(scopes))
-	for i, sc := range scopes {
-		out[i] = string(sc)
-	}
-	return out
+	return fromScopes(scopes)
 }
 
-// makeRoom ends the session that a new one replaces, and the oldest where the holder
-// has too many. Of programs and of people there are as many of each.
+// makeRoom ends the oldest sessions where the holder has too many.
 func makeRoom(ctx context.Context, tx pgx.Tx, kept session.Saved) error {
 	v := kept.Session
-	if kept.Ends != "" {
-		_, err := tx.Exec(ctx, `
-			UPDATE accounts.sessions SET ended_at = $4, ended_reason = 'another one took its place', token_hash = NULL
-			 WHERE org_id = $1 AND session_id = $2 AND holder_id = $3 AND ended_at IS NULL`, v.OrgID, kept.Ends, v.HolderID, v.CreatedAt)
-		if err != nil {
-			return fmt.Errorf("end session: %w", err)
-		}
-	}
 	if kept.Most <= 0 {
 		return nil
 	}
@@ -302,21 +308,16 @@ func (s *Sessions) End(ctx context.Context, f session.Filter, at time.Time, reas
 			return err
 		}
 		for _, v := range ended {
-			if err := recordIn(ctx, tx, record(v)); err != nil {
+			if err := nameOrg(ctx, tx, v.OrgID); err != nil {
+				return err
+			}
+			if err := writeAudit(ctx, tx, "accounts", record(v)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	return ended, err
-}
-
-// recordIn writes an audit record into whatever organisation it belongs to.
-func recordIn(ctx context.Context, tx pgx.Tx, rec audit.Record) error {
-	if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", rec.OrgID); err != nil {
-		return fmt.Errorf("name organisation: %w", err)
-	}
-	return writeAudit(ctx, tx, "accounts", rec)
 }
 
 // Weaken implements [session.Store].

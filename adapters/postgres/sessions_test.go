@@ -163,10 +163,21 @@ func TestOneReplacesAnother(t *testing.T) {
 	s := f.sessions()
 	keep(t, s.own, saved(t.Context(), aSession("org_1", "user_1", "ses_1", noon()), "1"))
 	keep(t, s.own, saved(t.Context(), aSession("org_1", "user_2", "ses_2", noon()), "2"))
-	for _, of := range []string{"ses_1", "ses_2"} {
-		kept := saved(t.Context(), aSession("org_1", "user_1", "ses_after_"+of, noon()), of)
-		kept.Ends = of
-		keep(t, s.own, kept)
+	after := func(org, of string) error {
+		kept := saved(t.Context(), aSession(org, "user_1", "ses_after_"+of+org, noon()), of+org)
+		kept.Ends = session.Of{OrgID: "org_1", ID: of}
+		return s.own.Save(t.Context(), kept)
+	}
+	if err := after("org_2", "ses_1"); err != nil { // also in another organisation
+		t.Fatal(err)
+	}
+	for _, of := range []string{"ses_1", "ses_2"} { // it has ended, or is another's
+		if err := after("org_1", of); !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("in the place of %s: %v", of, err)
+		}
+	}
+	if n := f.scalar(`SELECT count(*) FROM accounts.audit_records WHERE action = 'session.end' AND org_id = 'org_1' AND target = 'ses_1'`); n != "1" {
+		t.Errorf("%s ends are recorded where it was", n)
 	}
 	list, err := s.own.List(t.Context(), session.Filter{OrgID: "org_1"}, noon())
 	if err != nil || slices.Contains(ids(list), "ses_1") || !slices.Contains(ids(list), "ses_2") {

@@ -33,10 +33,9 @@ func registerInvitations(api *rest.API, h *invitationHandlers) {
 }
 
 type invitationHandlers struct {
-	svc      *invitation.Acceptance
-	signIn   *signin.Service
-	sessions *session.Manager
-	cookies  Cookies
+	svc     *invitation.Acceptance
+	signIn  *signin.Service
+	cookies Cookies
 }
 
 // InvitationLink is what the link of an invitation has.
@@ -97,13 +96,10 @@ func (h *invitationHandlers) accept(ctx context.Context, p authz.Principal, in *
 	entry := signin.Entry{OrgID: m.OrgID, Means: session.Password, From: from}
 	if m.Signed {
 		entry.Means, entry.MFA, entry.ProvedAt = session.Means(p.Means), p.MFA, p.ProvedAt
+		entry.Replaces = session.Of{OrgID: p.OrgID, ID: p.KeyID}
 	}
 	if entry, err = h.signIn.EntryOf(ctx, m.UserID, entry); err != nil {
 		return nil, err
 	}
-	out, err := h.signIn.Proceed(ctx, entry)
-	if err == nil && m.Signed && out.Challenge == nil { // the new session takes the place of the old one
-		err = h.sessions.End(ctx, p.OrgID, p.KeyID, "replaced")
-	}
-	return h.cookies.answer(out, err)
+	return h.cookies.answer(h.signIn.Proceed(ctx, entry))
 }

@@ -78,7 +78,7 @@ func register(api *rest.API, s Services) {
 	registerSessions(api, &sessionHandlers{s.Sessions, s.Cookies.sessions})
 	registerFactors(api, &factorHandlers{s.Factors, s.Cookies})
 	registerSSO(api, &ssoHandlers{s.SSO, s.Cookies, s.log})
-	registerInvitations(api, &invitationHandlers{s.Invitations, s.SignIn, s.Cookies.sessions, s.Cookies})
+	registerInvitations(api, &invitationHandlers{s.Invitations, s.SignIn, s.Cookies})
 }
 
 // routes gives a group of routes its tag and its scope: "" for those that nobody

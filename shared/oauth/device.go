@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aiaas/aiaas/shared/fault"
+	"github.com/aiaas/aiaas/shared/session"
 	"github.com/aiaas/aiaas/shared/throttle"
 )
 
@@ -48,7 +49,7 @@ func (s *Service) AskDevice(ctx context.Context, client Client, scopes []string,
 	now := s.Now()
 	code := newSecret(devicePrefix)
 	d := Device{
-		Asked: asked, CodeHash: Hash(code), ClientID: client.ID, Address: from.Address, UserAgent: clipAgent(from.UserAgent),
+		Asked: asked, CodeHash: Hash(code), ClientID: client.ID, Address: from.Address, UserAgent: session.ClipAgent(from.UserAgent),
 		CreatedAt: now, ExpiresAt: now.Add(DeviceLifetime), Interval: DeviceInterval,
 	}
 	for range duplicatedCodes {
@@ -58,15 +59,6 @@ func (s *Service) AskDevice(ctx context.Context, client Client, scopes []string,
 		}
 	}
 	return Waiting{DeviceCode: code, UserCode: ShowUserCode(d.UserCode), Lifetime: DeviceLifetime, Interval: DeviceInterval}, err
-}
-
-const maxAgent = 200
-
-func clipAgent(agent string) string {
-	if len(agent) > maxAgent {
-		agent = agent[:maxAgent]
-	}
-	return strings.ToValidUTF8(agent, "")
 }
 
 func newUserCode() string {

@@ -91,7 +91,7 @@ func (m *Manager) Begin(ctx context.Context, s Start) (Opened, error) {
 	now := m.now()
 	next := Session{
 		ID: id.New(id.Session), OrgID: s.OrgID, HolderID: s.HolderID, Kind: s.Kind, Means: s.Means, Connection: s.Connection, Client: s.Client,
-		Scopes: s.Scopes, MFA: s.MFA, ProvedAt: s.ProvedAt, Address: s.Address, UserAgent: clip(s.UserAgent),
+		Scopes: s.Scopes, MFA: s.MFA, ProvedAt: s.ProvedAt, Address: s.Address, UserAgent: ClipAgent(s.UserAgent),
 		CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(st.Settings.SessionLength()),
 	}
 	if next.ProvedAt.IsZero() {
@@ -105,10 +105,10 @@ func (m *Manager) Begin(ctx context.Context, s Start) (Opened, error) {
 		kept.Most = maxClients
 	}
 	opened, err := m.save(ctx, kept)
-	if err != nil || s.Replaces == "" {
+	if err != nil || s.Replaces.ID == "" {
 		return opened, err
 	}
-	return opened, m.moved(ctx, s.OrgID)
+	return opened, m.moved(ctx, s.Replaces.OrgID)
 }
 
 // Prove notes that the holder of a session has proved himself again, and gives the
@@ -250,7 +250,8 @@ func (m *Manager) NoCookie() http.Cookie {
 	}
 }
 
-func clip(agent string) string {
+// ClipAgent is as much of a user agent as is kept.
+func ClipAgent(agent string) string {
 	if len(agent) > maxAgent {
 		agent = agent[:maxAgent]
 	}

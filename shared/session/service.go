@@ -153,8 +153,8 @@ func (s *Service) Switch(ctx context.Context, p authz.Principal, org, address, a
 	}
 	opened, err := s.Manager.Begin(ctx, Start{
 		OrgID: org, HolderID: userID, Kind: from[0].Kind, Means: from[0].Means, MFA: p.MFA, ProvedAt: p.ProvedAt, Address: address, UserAgent: agent,
-		Expires: from[0].ExpiresAt, // going to and fro makes no session longer
-		From:    p.KeyID,
+		Expires:  from[0].ExpiresAt, // going to and fro makes no session longer
+		Replaces: Of{OrgID: p.OrgID, ID: p.KeyID},
 	})
 	if fault.Is(err, fault.NotFound) {
 		return Opened{}, none
@@ -162,10 +162,7 @@ func (s *Service) Switch(ctx context.Context, p authz.Principal, org, address, a
 	if err != nil {
 		return Opened{}, err
 	}
-	if err := s.Entered(ctx, userID, org); err != nil {
-		return Opened{}, err
-	}
-	return opened, s.Manager.End(ctx, p.OrgID, p.KeyID, "its holder went to another organization")
+	return opened, s.Entered(ctx, userID, org)
 }
 
 func errNone() error { return fault.New(fault.NotFound, "there is no such session") }

@@ -89,7 +89,9 @@ type Start struct {
 	UserAgent  string
 	Client     string
 	Expires    time.Time // zero: the organisation's session length; never later than that
-	Replaces   string    // the id of the holder's session that this one takes the place of
+	// Replaces is the holder's session, in whatever organisation, that this one takes the
+	// place of: it must still live, and ends in the same transaction. Zero: none.
+	Replaces Of
 	// From is the id of the holder's session, in whatever organisation, that this one
 	// comes of: it must still live. "": it comes of none.
 	From string
@@ -195,6 +197,9 @@ func ErrUnauthenticated() error {
 	return fault.New(fault.Unauthenticated, "The session is over or not valid. Sign in.")
 }
 
+// Of names a session within its organisation.
+type Of struct{ OrgID, ID string }
+
 // Standing is what a session begins under.
 type Standing struct {
 	Active   bool // the holder may act
@@ -207,9 +212,8 @@ type Saved struct {
 	Session Session
 	Hash    string // of the token; "" where there is none
 	Record  audit.Record
-	// Ends are the sessions of the holder that end with this one's beginning: the one
-	// that it replaces.
-	Ends string
+	// Ends is the holder's session that this one replaces.
+	Ends Of
 	From string // the id of a session of the holder that must still live; "": of none
 	// SeenBy are those who may have seen the secret that it began with.
 	SeenBy []string

@@ -24,6 +24,7 @@ type Entry struct {
 	MFA        bool      // he has shown more than one factor already
 	ProvedAt   time.Time // zero: now
 	From       From
+	Replaces   session.Of // the session by which he comes in, which ends; zero: none
 }
 
 // EntryOf is the entry of a person by his id: for those who proved themselves by other
@@ -225,7 +226,7 @@ func (s *Service) enter(ctx context.Context, e Entry, place Place) (Outcome, err
 	}
 	opened, err := s.Sessions.Begin(ctx, session.Start{
 		OrgID: place.OrgID, HolderID: e.Account.UserID, Kind: e.From.Kind, Means: e.Means, Connection: e.Connection, MFA: e.MFA,
-		ProvedAt: e.ProvedAt, Address: e.From.Address, UserAgent: e.From.UserAgent,
+		ProvedAt: e.ProvedAt, Address: e.From.Address, UserAgent: e.From.UserAgent, Replaces: e.Replaces,
 	})
 	if err != nil {
 		return Outcome{}, goneAs(err, errRefused())
