@@ -94,7 +94,7 @@ func (s *Service) Own(ctx context.Context, p authz.Principal) (Own, error) {
 	if err != nil {
 		return Own{}, err
 	}
-	if p.Means == "sso" {
+	if p.Means == "sso" || p.Method != authz.BySession { // where else he is, is no business of theirs
 		list = slices.DeleteFunc(list, func(m Membership) bool { return m.OrgID != p.OrgID })
 	}
 	required := authz.MFAForced(p.Role, p.Query("", nil).Restrictions.MFARoles)

@@ -162,6 +162,11 @@ func TestSingleSignOnTellsOfItsOwnOrganisationOnly(t *testing.T) {
 			t.Errorf("by %s: %v, %v", means, own.Organizations, err)
 		}
 	}
+	svc, _ := service(profile.Profile{})
+	own, err := svc.Own(t.Context(), as(authz.ByToken, authz.Developer, "password"))
+	if err != nil || len(own.Organizations) != 1 || own.Organizations[0].OrgID != "org_1" {
+		t.Errorf("to a program: %v, %v", own.Organizations, err)
+	}
 }
 
 // Who runs an organisation's sign-on has no say about what others know a person by.
