@@ -158,6 +158,15 @@ func writeAudit(ctx context.Context, tx pgx.Tx, schema string, r audit.Record) e
 	return writeEvent(ctx, tx, schema, r)
 }
 
+// auditIn writes a record of the schema accounts into its organisation, from a
+// transaction that is a person's, or goes through several: it sees that one from then on.
+func auditIn(ctx context.Context, tx pgx.Tx, r audit.Record) error {
+	if err := nameOrg(ctx, tx, r.OrgID); err != nil {
+		return err
+	}
+	return writeAudit(ctx, tx, "accounts", r)
+}
+
 // SQLSTATEs that mean something to a caller.
 const (
 	stateUnique     = "23505"

@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/aiaas/aiaas/shared/audit"
 	"github.com/aiaas/aiaas/shared/factor"
 	"github.com/aiaas/aiaas/shared/fault"
 )
@@ -150,12 +149,4 @@ func tellChange(ctx context.Context, tx pgx.Tx, c factor.Change) error {
 	}
 	_, err := queueNote(ctx, tx, *c.Note)
 	return err
-}
-
-// auditIn writes a record into its organisation, from a transaction that is a person's.
-func auditIn(ctx context.Context, tx pgx.Tx, rec audit.Record) error {
-	if _, err := tx.Exec(ctx, `SELECT set_config('app.org_id', $1, true)`, rec.OrgID); err != nil {
-		return fmt.Errorf("name organisation: %w", err)
-	}
-	return writeAudit(ctx, tx, "accounts", rec)
 }

@@ -345,10 +345,7 @@ func (s *Invitations) Expire(ctx context.Context, now time.Time, limit int, tell
 		}
 		n = len(ended)
 		for _, i := range ended {
-			if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", i.OrgID); err != nil {
-				return fmt.Errorf("name organisation: %w", err)
-			}
-			if err := writeAudit(ctx, tx, "accounts", tell(i)); err != nil {
+			if err := auditIn(ctx, tx, tell(i)); err != nil {
 				return err
 			}
 		}

@@ -308,10 +308,7 @@ func (s *Sessions) End(ctx context.Context, f session.Filter, at time.Time, reas
 			return err
 		}
 		for _, v := range ended {
-			if err := nameOrg(ctx, tx, v.OrgID); err != nil {
-				return err
-			}
-			if err := writeAudit(ctx, tx, "accounts", record(v)); err != nil {
+			if err := auditIn(ctx, tx, record(v)); err != nil {
 				return err
 			}
 		}

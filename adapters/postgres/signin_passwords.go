@@ -92,15 +92,12 @@ func conclude(ctx context.Context, tx pgx.Tx, set signin.Setting) error {
 		}
 	}
 	for _, r := range set.Audit {
-		if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", r.OrgID); err != nil {
-			return fmt.Errorf("name organisation: %w", err)
-		}
-		if err := writeAudit(ctx, tx, "accounts", r); err != nil {
+		if err := auditIn(ctx, tx, r); err != nil {
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', '', true)"); err != nil {
-		return fmt.Errorf("name no organisation: %w", err)
+	if err := nameOrg(ctx, tx, ""); err != nil {
+		return err
 	}
 	_, err := queueNote(ctx, tx, set.Note)
 	return err
@@ -118,8 +115,8 @@ func (s *SignIns) Answer(ctx context.Context, most int, now time.Time, link func
 		if err != nil || len(account.Places) == 0 {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "SELECT set_config('app.user_id', $1, true)", account.UserID); err != nil {
-			return fmt.Errorf("name person: %w", err)
+		if err := nameUser(ctx, tx, account.UserID); err != nil {
+			return err
 		}
 		var live int
 		if err := tx.QueryRow(ctx, `SELECT count(*) FROM accounts.reset_tokens WHERE user_id = $1 AND expires_at > $2`, account.UserID, now).Scan(&live); err != nil {

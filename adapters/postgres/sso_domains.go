@@ -40,7 +40,7 @@ func (s *SSO) VerifyDomain(ctx context.Context, org, domainID string, rec audit.
 				return err
 			}
 		}
-		if err := actFor(ctx, tx, org); err != nil {
+		if err := nameOrg(ctx, tx, org); err != nil {
 			return err
 		}
 		tag, err := tx.Exec(ctx, `
@@ -63,18 +63,10 @@ func (s *SSO) VerifyDomain(ctx context.Context, org, domainID string, rec audit.
 	return d, err
 }
 
-// actFor has the rest of a transaction see what is an organisation's.
-func actFor(ctx context.Context, tx pgx.Tx, org string) error {
-	if _, err := tx.Exec(ctx, "SELECT set_config('app.org_id', $1, true)", org); err != nil {
-		return fmt.Errorf("name organisation: %w", err)
-	}
-	return nil
-}
-
 // loseDomain ends a domain's being verified, where its record is still the one that was
 // missed.
 func loseDomain(ctx context.Context, tx pgx.Tx, d sso.Domain, rec audit.Record) error {
-	if err := actFor(ctx, tx, d.OrgID); err != nil {
+	if err := nameOrg(ctx, tx, d.OrgID); err != nil {
 		return err
 	}
 	tag, err := tx.Exec(ctx, `
